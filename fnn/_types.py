@@ -1,0 +1,57 @@
+"""The words that every room shares: what an array, a key, a schedule and a hyperparameter are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+
+Array = jax.Array
+Shape = tuple[int, ...]
+Key = Annotated[jax.Array, "key"]
+"""A typed random key, `jax.random.key(seed)`."""
+Params = Annotated[Any, "params"]
+"""A pytree of parameters: nested dicts keyed by layer name, leaves `kernel`, `bias`, `scale`, …"""
+State = Annotated[Any, "state"]
+"""A pytree of what a layer remembers without learning it by gradient: running statistics."""
+DType = Annotated[Any, "dtype"]
+"""Anything that `jnp.dtype` accepts."""
+
+Schedule = Callable[[jax.Array], jax.Array]
+"""The value of a hyperparameter as a function of the number of steps already taken (0 at the first)."""
+Hyperparameter = float | jax.Array | Schedule
+"""A number, a scalar array or a schedule. An argument annotated so is a value, which may be traced and
+changed without compiling again; any other argument is structure."""
+
+Initializer = Callable[[jax.Array, Shape, Any], jax.Array]
+"""`initializer(key, shape, dtype)` draws the initial values of one parameter."""
+
+
+def check_range(
+    name: str,
+    value: Any,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> None:
+    """Raise ValueError where a concrete number lies outside its range; NaN lies outside every range.
+
+    Traced values and schedules are not known yet and pass.
+    """
+    if value is None or callable(value) or isinstance(value, jax.core.Tracer):
+        return
+    numbers = np.asarray(value)
+    bounds = [
+        ("at least", at_least, np.greater_equal),
+        ("above", above, np.greater),
+        ("at most", at_most, np.less_equal),
+        ("below", below, np.less),
+    ]
+    bounds = [(words, bound, holds) for words, bound, holds in bounds if bound is not None]
+    if not all(np.all(holds(numbers, bound)) for _, bound, holds in bounds):
+        wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in bounds)
+        raise ValueError(f"{name} must be {wanted}, not {value}")
