@@ -1,0 +1,108 @@
+"""What a data set is, and the checks that every loader ends with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """A data set that is missing, damaged or not what was expected; its message is one sentence."""
+
+
+class Examples(NamedTuple):
+    """Inputs with their labels or targets, in NumPy arrays on the host.
+
+    Attributes:
+        x: Inputs, (N, ...): images are (N, height, width, channels) uint8, 0 to 255, other inputs float32.
+        y: Class labels, (N,) int32, or float32 targets of a regression, (N, ...).
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+class Dataset(NamedTuple):
+    """A training part and a test part.
+
+    Attributes:
+        train: What may be learned from.
+        test: What is looked at once, at the end.
+        classes: The name of each label; empty for a regression.
+        name: What reports call it.
+    """
+
+    train: Examples
+    test: Examples
+    classes: tuple[str, ...]
+    name: str
+
+
+def checked(train: Examples, test: Examples, classes: tuple[str, ...], name: str) -> Dataset:
+    """The Dataset of two parts, after the checks that all data sets share.
+
+    Raises:
+        DataError: A part is empty, its x and y differ in length, a float is not finite, a label lies outside
+            the classes, or the two parts differ in the shape or dtype of an example.
+    """
+    for part, examples in (("training", train), ("test", test)):
+        check_examples(examples, classes, f"the {part} part of {name}")
+    for field in Examples._fields:
+        kinds = [(array.shape[1:], array.dtype) for array in (getattr(train, field), getattr(test, field))]
+        if kinds[0] != kinds[1]:
+            words = [f"{dtype} of shape {shape}" for shape, dtype in kinds]
+            raise DataError(
+                f"one example's {field} in {name} is {words[0]} in the training part and {words[1]} in the "
+                "test part; both parts must have the same shape and dtype"
+            )
+    return Dataset(train, test, classes, name)
+
+
+def check_examples(examples: Examples, classes: tuple[str, ...], where: str) -> None:
+    """Raise DataError where examples are empty, of unequal number, not finite or outside the classes."""
+    x, y = examples
+    if x.ndim < 2:
+        raise DataError(
+            f"x in {where} has shape {x.shape}; expected (examples, features) or "
+            "(examples, height, width, channels)"
+        )
+    if y.ndim < 1 or len(x) != len(y):
+        raise DataError(
+            f"{where} has {len(x)} examples in x but y has shape {y.shape}; x and y must be equally long"
+        )
+    if x.size == 0:
+        raise DataError(f"{where} is empty: its x has shape {x.shape}; expected at least one example")
+    for field, array in zip(Examples._fields, examples, strict=True):
+        _check_finite(array, f"{field} of {where}")
+    if np.issubdtype(y.dtype, np.integer):
+        _check_labels(y, classes, where)
+
+
+def _check_finite(array: np.ndarray, where: str) -> None:
+    if not np.issubdtype(array.dtype, np.floating):
+        return
+    finite = np.isfinite(array)
+    if not finite.all():
+        first = np.unravel_index(int(np.argmin(finite)), array.shape)
+        raise DataError(
+            f"{where} holds {array[first]} at example {first[0]}; every number must be finite: "
+            "drop such examples or fill in their values"
+        )
+
+
+def _check_labels(y: np.ndarray, classes: tuple[str, ...], where: str) -> None:
+    if y.ndim != 1:
+        raise DataError(f"the labels in {where} have shape {y.shape}; expected one integer for each example")
+    if not classes:
+        raise DataError(
+            f"{where} has integer labels but no classes; name the classes, or make the targets floats if it "
+            "is a regression"
+        )
+    outside = (y < 0) | (y >= len(classes))
+    if outside.any():
+        first = int(np.argmax(outside))
+        raise DataError(
+            f"label {y[first]} at example {first} in {where} lies outside the {len(classes)} classes; "
+            f"labels run from 0 to {len(classes) - 1}"
+        )

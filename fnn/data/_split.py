@@ -1,0 +1,88 @@
+"""Holding examples out: the validation part of a run and the test part of a data set that has none."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fnn.data._dataset import Dataset, Examples, check_examples
+
+
+class Splits(NamedTuple):
+    """A Dataset whose training part has been split in two: train, validation and test are disjoint."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+    classes: tuple[str, ...]
+    name: str
+
+
+def split(dataset: Dataset, /, *, validation: float = 0.1, seed: int = 0) -> Splits:
+    """Hold out a validation part of the training examples, chosen at random within each class.
+
+    Every class keeps its share, to the nearest whole example, and the size is met exactly. Both parts keep
+    the order in which the examples stood. For float targets the choice ignores their values.
+
+    Args:
+        dataset: Only its training part is split; the test part passes through.
+        validation: A number of examples (1 or more), or a fraction of the training part (below 1).
+        seed: Decides which examples; the same seed chooses the same ones.
+
+    Raises:
+        ValueError: The size is not positive, not a whole number, not below the number of training examples,
+            or leaves a class without an example in one of the parts.
+
+    Example:
+        >>> import fnn.data
+        >>> splits = fnn.data.split(fnn.data.digits(), validation=137)
+        >>> len(splits.train.y), len(splits.validation.y), len(splits.test.y)
+        (1300, 137, 360)
+    """
+    train, held_out = hold_out(dataset.train, dataset.classes, validation, seed, name="validation")
+    return Splits(train, held_out, dataset.test, dataset.classes, dataset.name)
+
+
+def hold_out(
+    examples: Examples, classes: tuple[str, ...], size: float, seed: int, *, name: str
+) -> tuple[Examples, Examples]:
+    """The examples that stay for training and those held out; `name` is what the held-out part is called."""
+    x, y = examples
+    check_examples(examples, classes, "the training part")
+    count = _whole(size, len(x), name)
+    labels = y if np.issubdtype(y.dtype, np.integer) else np.zeros(len(y), np.int32)
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    quotas = _quotas(np.array([len(indices) for indices in members]), count)
+    for indices, quota in zip(members, quotas, strict=True):
+        if not 0 < quota < len(indices):
+            label, part = classes[labels[indices[0]]], "training" if quota else name
+            raise ValueError(
+                f"{name}={size} leaves no example of class {label!r}, which has {len(indices)}, in the {part} "
+                f"part; change {name} or add examples of that class"
+            )
+    random = np.random.default_rng(seed)
+    held = np.zeros(len(y), bool)
+    for indices, quota in zip(members, quotas, strict=True):
+        held[random.permutation(indices)[:quota]] = True
+    return Examples(x[~held], y[~held]), Examples(x[held], y[held])
+
+
+def _whole(size: float, total: int, name: str) -> int:
+    """A size, given as a count or as a fraction of the total, as a count."""
+    if not size > 0:
+        raise ValueError(f"{name} must be a count or a fraction above 0, not {size}")
+    count = size if size >= 1 else max(1, round(size * total))
+    if count % 1 != 0:
+        raise ValueError(f"{name} must be a fraction below 1 or a whole number of examples, not {size}")
+    if count >= total:
+        raise ValueError(f"{name}={size} leaves none of the {total} examples to train on; make it smaller")
+    return int(count)
+
+
+def _quotas(sizes: np.ndarray, count: int) -> np.ndarray:
+    """How many of each group to take so that `count` are taken in all: the method of largest remainders."""
+    exact, remainders = np.divmod(sizes * count, sizes.sum())
+    most = np.argsort(-remainders, kind="stable")[: count - exact.sum()]
+    exact[most] += 1
+    return exact

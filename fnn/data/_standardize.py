@@ -1,0 +1,105 @@
+"""From pixels to what a network is fed: floats of mean 0 and standard deviation 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from fnn._types import Array
+
+CHUNK = 1024
+"""Examples that `moments` widens at a time."""
+
+
+class Moments(NamedTuple):
+    """The mean and standard deviation of each channel, both (channels,) float32."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def to_float(x: Array, /) -> Array:
+    """Bytes as brightness: uint8 becomes float32 in [0, 1], x / 255; floats pass unchanged.
+
+    Raises:
+        TypeError: x has another dtype.
+    """
+    if x.dtype == jnp.uint8:
+        return x.astype(jnp.float32) / 255
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return x
+    raise TypeError(f"to_float takes uint8 images or floats, not {x.dtype}")
+
+
+def moments(x: np.ndarray, /) -> Moments:
+    """The mean and the (biased) standard deviation of each channel of `to_float(x)`.
+
+    They are taken over all axes but the last, on the host and in float64, and the squares of deviations from
+    the mean are summed, not those of values. A constant channel's deviation of 0 becomes 1.
+
+    Args:
+        x: The training examples, (N, ..., channels), uint8 or float.
+
+    Raises:
+        ValueError: x is empty or has fewer than two axes.
+        TypeError: x is neither uint8 nor float.
+    """
+    if x.ndim < 2 or x.size == 0:
+        raise ValueError(f"moments takes examples, (N, ..., channels) with N at least 1, not {x.shape}")
+    if x.dtype == np.uint8:
+        return _moments_of_bytes(x)
+    if not np.issubdtype(x.dtype, np.floating):
+        raise TypeError(f"moments takes uint8 images or floats, not {x.dtype}")
+    first = x.reshape(-1, x.shape[-1])[0].astype(np.float64)  # exact where a channel is constant
+    mean = first + _mean(x, lambda rows: rows - first)
+    return _safe(mean, _mean(x, lambda rows: np.square(rows - mean)))
+
+
+def _moments_of_bytes(x: np.ndarray) -> Moments:
+    """The share of each of the 256 values in each channel, and the moments of those."""
+    values = np.arange(256) / 255
+    counts = sum(
+        np.stack([np.bincount(channel, minlength=256) for channel in rows.T], axis=1) for rows in _chunks(x)
+    )
+    shares = counts / (x.size // x.shape[-1])
+    first = values[x.reshape(-1, x.shape[-1])[0]]
+    mean = first + ((values[:, None] - first) * shares).sum(0)
+    return _safe(mean, (np.square(values[:, None] - mean) * shares).sum(0))
+
+
+def _mean(x: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The mean of a function of the rows, (channels,) float64."""
+    return sum(function(rows).sum(0) for rows in _chunks(x)) / (x.size // x.shape[-1])
+
+
+def _chunks(x: np.ndarray) -> Iterator[np.ndarray]:
+    """The values in pieces of CHUNK examples, each (rows, channels)."""
+    for start in range(0, len(x), CHUNK):
+        yield x[start : start + CHUNK].reshape(-1, x.shape[-1])
+
+
+def _safe(mean: np.ndarray, variance: np.ndarray) -> Moments:
+    std = np.sqrt(variance).astype(np.float32)
+    return Moments(mean.astype(np.float32), np.where(std > 0, std, np.float32(1)))
+
+
+def standardize(x: Array, moments: Moments, /) -> Array:
+    """`(to_float(x) - mean) / std` for each channel, in float32.
+
+    Args:
+        x: Examples, (N, ..., channels), uint8 or float.
+        moments: Of the training examples, for every part alike.
+
+    Returns:
+        float32 of the same shape.
+
+    Raises:
+        ValueError: x has another number of channels than the moments.
+    """
+    if x.shape[-1:] != moments.mean.shape:
+        raise ValueError(f"standardize got x of shape {x.shape} and moments of {len(moments.mean)} channels")
+    mean, std = (jnp.expand_dims(jnp.asarray(m, jnp.float32), range(x.ndim - 1)) for m in moments)
+    return (to_float(jnp.asarray(x)).astype(jnp.float32) - mean) / std

@@ -1,0 +1,342 @@
+"""What a network is: layers as pairs of pure functions, and the combinators that compose them."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fnn._tree import fold_name
+from fnn._types import Array, Key, Params, State
+
+Children = tuple[tuple[str, "Layer"], ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A network, or a part of one: two pure functions over a pytree of parameters.
+
+        params, state = layer.init(key, x)
+        y, state = layer.apply(params, state, x, train=False, key=None, mask=None)
+
+    `x` carries the batch axis; for `init` an array or a `jax.ShapeDtypeStruct`, of which only shape and
+    dtype count (parameters take its dtype, float32 where it holds integers). `train` is a Python bool;
+    `key` is needed by stochastic layers when training; `mask` (N,) says which examples of a padded batch
+    are real, for layers that compute statistics over the batch. A kind such as "conv" gives the automatic
+    names conv_1, conv_2, …; `name` replaces that. `rebuild(children)` makes the same container around
+    other children.
+    """
+
+    kind: str
+    init: Callable[..., tuple[Params, State]]
+    apply: Callable[..., tuple[Array, State]]
+    name: str | None = None
+    children: Children = ()
+    rebuild: Callable[[Children], Layer] | None = None
+
+
+LayerLike = Layer | Callable[[Array], Array]
+"""A layer, or a plain function of one array."""
+
+
+class LayerError(ValueError):
+    """A layer that does not fit its input or its use; the message starts with the layer's path."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        """Keep the path apart from the problem, so that each container can put its part in front."""
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+
+@contextmanager
+def located(name: str) -> Iterator[None]:
+    """Say in every error that comes from inside at which layer it happened."""
+    try:
+        yield
+    except LayerError as error:
+        raise LayerError(f"{name}/{error.path}", error.problem) from error
+    except KeyError as error:
+        problem = f"there is no parameter {error}; use the params that this network's init returned"
+        raise LayerError(name, problem) from error
+    except ValueError as error:
+        raise LayerError(name, str(error)) from error
+    except Exception as error:
+        error.add_note(f"in the layer {name}")
+        raise
+
+
+def layer(
+    kind: str,
+    apply: Callable[[Params, Array], Array],
+    init: Callable[[Key, jax.ShapeDtypeStruct], Params] | None = None,
+    *,
+    name: str | None = None,
+) -> Layer:
+    """A layer without state or randomness, from `apply(params, x)` and `init(key, x)`.
+
+    >>> import jax.numpy as jnp
+    >>> scale = layer("scale", lambda params, x: params["factor"] * x, lambda key, x: {"factor": jnp.ones(())})
+    >>> params, state = scale.init(jax.random.key(0), jnp.ones((2, 3)))
+    >>> scale.apply(params, state, jnp.ones((2, 3)))[0].shape
+    (2, 3)
+    """
+
+    def init_(key: Key, x: Any) -> tuple[Params, State]:
+        return ({} if init is None else init(key, as_shape(x))), {}
+
+    def apply_(
+        params: Params,
+        state: State,
+        x: Array,
+        *,
+        train: bool = False,
+        key: Key | None = None,
+        mask: Array | None = None,
+    ) -> tuple[Array, State]:
+        del train, key, mask
+        return apply(params, x), state
+
+    return Layer(kind, init_, apply_, name)
+
+
+def as_layer(value: LayerLike) -> Layer:
+    """A layer as it is; a plain function of one array as a layer without parameters."""
+    if isinstance(value, Layer):
+        return value
+    function = getattr(value, "func", value)  # what a functools.partial calls
+    kind = getattr(function, "__name__", "function").strip("<>_")
+    if not callable(value):
+        raise TypeError(f"a layer or a function of one array is wanted, not {value!r}")
+    try:
+        makes_layers = inspect.signature(function).return_annotation in (Layer, "Layer")
+    except ValueError:  # some builtins have no signature
+        makes_layers = False
+    if makes_layers:
+        raise TypeError(f"{kind} is a function that makes a layer: call it, {kind}(…)")
+
+    def apply(params: Params, x: Array) -> Array:
+        y = value(x)
+        if isinstance(y, Layer):
+            raise TypeError(f"{kind} is a function that makes a layer: call it, {kind}(…)")
+        return y
+
+    return layer(kind, apply)
+
+
+def as_shape(x: Any) -> jax.ShapeDtypeStruct:
+    """Shape and dtype of an input as parameters will see it: floating, of an enabled precision."""
+    dtype = jax.dtypes.canonicalize_dtype(x.dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        dtype = jnp.float32
+    return jax.ShapeDtypeStruct(x.shape, dtype)
+
+
+def check_train(train: bool) -> None:
+    """`train` decides what is computed, so it must be known when the function is traced."""
+    if not isinstance(train, bool):
+        raise TypeError(
+            f"train must be a Python bool, not {train!r}: fix it before tracing, "
+            "jit(partial(net.apply, train=True)), or name it in jit(..., static_argnames='train')"
+        )
+
+
+def serial(*layers: LayerLike, name: str | None = None) -> Layer:
+    """Layers one after the other; each takes the output of the one before.
+
+    Shapes are never written: `init` learns them by evaluating the layers on shapes alone. Each layer's
+    parameters stand under its name, automatic names count per kind (conv_1, conv_2, …), and a layer draws
+    its initial values from a key addressed by its path, so inserting a layer of another kind or appending
+    one changes no other layer's.
+
+    Raises:
+        ValueError: two layers of the same name.
+        LayerError: a layer that does not fit its input, with its path.
+
+    >>> import jax, jax.numpy as jnp, fnn
+    >>> net = serial(fnn.linear(16), fnn.relu, fnn.linear(10, name="head"))
+    >>> params, state = net.init(jax.random.key(0), jnp.ones((4, 8)))
+    >>> params["head"]["kernel"].shape
+    (16, 10)
+    """
+    return _serial(named(layers), name=name)
+
+
+def residual(*layers: LayerLike, shortcut: LayerLike | None = None, name: str | None = None) -> Layer:
+    """Layers in series, with their input added to their output.
+
+        y = shortcut(x) + f(x)
+
+    `shortcut` is the identity unless a layer is given, such as a 1×1 convolution where shapes change; its
+    path ends in `shortcut`.
+
+    Raises:
+        LayerError: the two summands differ in shape.
+
+    Source: He et al. (2016), "Deep Residual Learning for Image Recognition".
+    """
+    body = named(layers)
+    if shortcut is not None:
+        body = (*body, ("shortcut", as_layer(shortcut)))
+        _check_unique(body)
+    return _residual(body, name=name)
+
+
+def named(layers: tuple[LayerLike, ...]) -> Children:
+    """Give each layer its own name, or its kind and its number among the layers of that kind."""
+    count: Counter[str] = Counter()
+    children = []
+    for child in map(as_layer, layers):
+        count[child.kind] += 1
+        children.append((child.name or f"{child.kind}_{count[child.kind]}", child))
+    _check_unique(tuple(children))
+    return tuple(children)
+
+
+def _check_unique(children: Children) -> None:
+    for name, times in Counter(name for name, _ in children).items():
+        if not name.isidentifier():
+            raise ValueError(f"a layer's name is letters, digits and underscores, not {name!r}")
+        if times > 1:
+            raise ValueError(f"{times} layers have the name {name!r}; names beside each other must differ")
+
+
+def _serial(children: Children, *, name: str | None) -> Layer:
+    def init(key: Key, x: Any) -> tuple[Params, State]:
+        params, state, _ = _init_in_series(children, key, as_shape(x))
+        return params, state
+
+    def apply(params: Params, state: State, x: Array, **context: Any) -> tuple[Array, State]:
+        _check_names(params, children)
+        return _apply_in_series(children, params, state, x, **context)
+
+    return Layer("serial", init, apply, name, children, lambda children: _serial(children, name=name))
+
+
+def _residual(children: Children, *, name: str | None) -> Layer:
+    body = tuple(child for child in children if child[0] != "shortcut")
+    shortcut = tuple(child for child in children if child[0] == "shortcut")
+
+    def init(key: Key, x: Any) -> tuple[Params, State]:
+        params, state, _ = _init_in_series(body, key, as_shape(x))
+        more_params, more_state, _ = _init_in_series(shortcut, key, as_shape(x))
+        return {**params, **more_params}, {**state, **more_state}
+
+    def apply(params: Params, state: State, x: Array, **context: Any) -> tuple[Array, State]:
+        _check_names(params, children)
+        y, new_state = _apply_in_series(body, params, state, x, **context)
+        x, more_state = _apply_in_series(shortcut, params, state, x, **context)
+        if x.shape != y.shape:
+            raise ValueError(
+                f"a residual adds its input {x.shape} to its output {y.shape}, which differ; give a "
+                "shortcut that changes the input alike, such as a convolution of size 1"
+            )
+        return x + y, {**new_state, **more_state}
+
+    return Layer("residual", init, apply, name, children, lambda children: _residual(children, name=name))
+
+
+def _init_in_series(
+    children: Children, key: Key, x: jax.ShapeDtypeStruct
+) -> tuple[Params, State, jax.ShapeDtypeStruct]:
+    all_params, all_state = {}, {}
+    for name, child in children:
+        with located(name):
+            params, state = child.init(fold_name(key, name), x)
+            x, _ = jax.eval_shape(child.apply, params, state, x)
+        if params:
+            all_params[name] = params
+        if state:
+            all_state[name] = state
+    return all_params, all_state, x
+
+
+def _apply_in_series(
+    children: Children,
+    params: Params,
+    state: State,
+    x: Array,
+    *,
+    train: bool = False,
+    key: Key | None = None,
+    mask: Array | None = None,
+) -> tuple[Array, State]:
+    check_train(train)
+    new_state = {}
+    for name, child in children:
+        own_key = None if key is None else fold_name(key, name)
+        with located(name):
+            x, child_state = child.apply(
+                params.get(name, {}), state.get(name, {}), x, train=train, key=own_key, mask=mask
+            )
+        if child_state:
+            new_state[name] = child_state
+    return x, new_state
+
+
+def _check_names(params: Mapping[str, Any], children: Children) -> None:
+    unknown = [name for name in params if name not in dict(children)]
+    if unknown:
+        raise ValueError(
+            f"there is no layer named {unknown[0]!r} here; the layers are "
+            f"{', '.join(name for name, _ in children)}; use the params that this network's init returned"
+        )
+
+
+def walk(net: LayerLike, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+    """Every layer inside a network that has no layers inside itself, with its path, in network order."""
+    net = as_layer(net)
+    if not net.children:
+        yield prefix.rstrip("/"), net
+    for name, child in net.children:
+        yield from walk(child, f"{prefix}{name}/")
+
+
+def intermediates(
+    net: LayerLike,
+    params: Params,
+    state: State,
+    x: Array,
+    /,
+    *,
+    train: bool = False,
+    key: Key | None = None,
+    mask: Array | None = None,
+) -> dict[str, Array]:
+    """The output of every layer, by path: `{"conv_1": …, "relu_1": …, …}`.
+
+    Works under `jit`, `vmap` and `eval_shape`; under `jit` the result comes back sorted by path, as every
+    dict does.
+    """
+    _, outputs = _tapped(as_layer(net)).apply(params, state, x, train=train, key=key, mask=mask)
+
+    def output(path: str) -> Array:
+        tree = outputs
+        for name in path.split("/") if path else ():
+            tree = tree[name]
+        return tree[_TAP]
+
+    return {path: output(path) for path, _ in walk(net)}
+
+
+_TAP = ""  # no layer can have this name
+
+
+def _tapped(net: Layer) -> Layer:
+    """The same network, whose layers hand out their outputs as state: nothing ambient is needed."""
+    if net.children and net.rebuild is not None:
+        inner = net.rebuild(tuple((name, _tapped(child)) for name, child in net.children))
+    else:
+        inner = net
+
+    def apply(params: Params, state: State, x: Array, **context: Any) -> tuple[Array, State]:
+        y, new_state = inner.apply(params, state, x, **context)
+        return y, {**new_state, _TAP: y}
+
+    return replace(inner, apply=apply)

@@ -1,0 +1,82 @@
+"""Convolution, lowered for each platform."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax.numpy as jnp
+from jax import lax
+
+from fnn._types import Array
+from fnn.ops._window import Padding, Pair, Window, shifted, sliding_window
+
+
+def conv(
+    x: Array,
+    kernel: Array,
+    /,
+    *,
+    stride: int | Pair = 1,
+    padding: Padding = "SAME",
+    dilation: int | Pair = 1,
+    groups: int = 1,
+) -> Array:
+    """Convolve images with a bank of kernels (cross-correlation: kernels are not flipped).
+
+        y[n, i, j, o] = Σ_{a, b, c} x[n, i·s + a·d − top, j·s + b·d − left, c] · kernel[a, b, c, o]
+
+    Args:
+        x: images (N, H, W, Cin).
+        kernel: (kh, kw, Cin / groups, Cout); output channel o sees the group o // (Cout / groups).
+        stride, dilation: one integer, or one each for height and width.
+        padding: see `Padding`; zeros are added.
+        groups: into how many independent parts the channels fall; Cin makes it depthwise.
+
+    Returns:
+        (N, Ho, Wo, Cout), Ho = ⌊(H + top + bottom − d(kh − 1) − 1) / s⌋ + 1.
+
+    On CPU this is a matrix product over the shifted images ("im2col"), whose gradients are matrix
+    products too: XLA's own gradient convolutions fall onto a naive loop there inside `scan`. GPU and TPU
+    use their libraries' convolutions.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    window = sliding_window(x, kernel.shape[:2], stride, padding, dilation, name="kernel")
+    channels, per_group, features = x.shape[-1], *kernel.shape[2:]
+    if channels != per_group * groups or features % groups:
+        raise ValueError(
+            f"{groups} group(s) of {per_group} channels and {features} features do not fit an input of "
+            f"{channels} channels: groups must divide both"
+        )
+    dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    return lax.platform_dependent(
+        x.astype(dtype),
+        kernel.astype(dtype),
+        cpu=partial(_as_matmul, window=window, groups=groups),
+        default=partial(_as_library_call, window=window, groups=groups),
+    )
+
+
+def _as_matmul(x: Array, kernel: Array, *, window: Window, groups: int) -> Array:
+    kh, kw, per_group, features = kernel.shape
+    views = shifted(x, window)
+    if groups == 1:
+        return jnp.concatenate(views, axis=-1) @ kernel.reshape(-1, features)
+    n, height, width, _ = views[0].shape
+    patches = jnp.stack(views, axis=3).reshape(n, height, width, kh * kw, groups, per_group)
+    kernels = kernel.reshape(kh * kw, per_group, groups, features // groups)
+    y = jnp.einsum("nhwkgc,kcgf->nhwgf", patches, kernels)
+    return y.reshape(n, height, width, features)
+
+
+def _as_library_call(x: Array, kernel: Array, *, window: Window, groups: int) -> Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window.stride,
+        window.padding,
+        rhs_dilation=window.dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )

@@ -1,0 +1,77 @@
+"""Penalties: what is added to the loss to keep the weights small.
+
+Only leaves whose path matches the pattern count: by default the kernels, not biases or scales. Penalties
+add up: `l1(params, a) + l2(params, b)` is the elastic net.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from fnn._tree import matching
+from fnn._types import Array, Hyperparameter, Params, check_range
+from fnn.optim._precision import at_least_float32
+from fnn.optim.schedules import known_number
+
+
+def l1(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") -> Array:
+    """The sum of absolute weights, which drives weights to exactly 0.
+
+        R(w) = strength · Σ |w|
+
+    Args:
+        params: a pytree of parameters.
+        strength: λ, at least 0.
+        pattern: shell pattern on the path of a leaf; `*` also crosses `/`.
+
+    Returns:
+        A scalar, float32 or wider. Of the subgradients at w = 0 the one used is 0.
+
+    Raises:
+        ValueError: if the pattern matches no parameter, or `strength` is a number below 0.
+
+    Source: Tibshirani 1996, "Regression Shrinkage and Selection via the Lasso".
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from fnn.optim import l1
+        >>> params = {"linear_1": {"kernel": jnp.array([[3.0, -4.0]]), "bias": jnp.array([9.0, 9.0])}}
+        >>> float(l1(params, 0.5))
+        3.5
+    """
+    check_range("strength", strength, at_least=0)
+    kernels = [at_least_float32(w) for w in matching(params, pattern)]
+    return known_number("strength", strength) * sum((jnp.sum(jnp.abs(w)) for w in kernels), jnp.zeros(()))
+
+
+def l2(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") -> Array:
+    """The sum of squared weights, which spreads the weights out.
+
+        R(w) = strength · Σ w²
+
+    Args:
+        params: a pytree of parameters.
+        strength: λ, at least 0.
+        pattern: shell pattern on the path of a leaf; `*` also crosses `/`.
+
+    Returns:
+        A scalar, float32 or wider. Its gradient is 2 λ w: there is no factor one half.
+
+    Raises:
+        ValueError: if the pattern matches no parameter, or `strength` is a number below 0.
+
+    PyTorch's `weight_decay` λ adds λ w to the gradient, so under plain SGD it equals this with strength
+    λ / 2, on every parameter and not only on kernels. Keras's regularizer L2(λ) is this without a half.
+
+    Source: Goodfellow, Bengio and Courville 2016, "Deep Learning", section 7.1.1 (there with a half).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from fnn.optim import l2
+        >>> params = {"linear_1": {"kernel": jnp.array([[3.0, -4.0]]), "bias": jnp.array([9.0, 9.0])}}
+        >>> float(l2(params, 0.5)), float(l2(params, 0.5, pattern="*bias"))
+        (12.5, 81.0)
+    """
+    check_range("strength", strength, at_least=0)
+    kernels = [at_least_float32(w) for w in matching(params, pattern)]
+    return known_number("strength", strength) * sum((jnp.sum(jnp.square(w)) for w in kernels), jnp.zeros(()))

@@ -1,0 +1,211 @@
+"""What an optimizer is, how its updates reach the parameters, and how optimizers compose.
+
+An optimizer turns gradients into updates. Anything that does so is an `Optimizer`, also a clip that only
+shortens the gradient; `chain` feeds one into the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn._types import Array, Hyperparameter, Params, check_range
+from fnn.optim._precision import at_least_float32
+from fnn.optim.schedules import value_at
+
+Updates = Annotated[Any, "updates"]
+"""A pytree shaped like the parameters: gradients on their way to becoming updates."""
+OptimizerState = Annotated[Any, "optimizer state"]
+"""What an optimizer remembers between steps: a NamedTuple, or a tuple of them for a chain."""
+
+
+class Optimizer(NamedTuple):
+    """An optimizer as two pure functions, the protocol that the JAX ecosystem shares.
+
+    An `Optimizer` works wherever an optax.GradientTransformation is wanted, and the other way round.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from fnn.optim import apply_updates, sgd
+        >>> optimizer = sgd(0.1)
+        >>> params = {"w": jnp.array([1.0, -2.0])}
+        >>> state = optimizer.init(params)
+        >>> grads = jax.grad(lambda params: jnp.sum(params["w"] ** 2))(params)
+        >>> updates, state = optimizer.update(grads, state, params)
+        >>> print(apply_updates(params, updates)["w"])
+        [ 0.8 -1.6]
+    """
+
+    init: Callable[[Params], OptimizerState]
+    """`init(params) -> state`"""
+    update: Callable[..., tuple[Updates, OptimizerState]]
+    """`update(grads, state, params=None) -> (updates, state)`; the updates are to be added."""
+
+
+def apply_updates(params: Params, updates: Updates) -> Params:
+    """Add updates to parameters.
+
+        x_{t+1} = x_t + Δx_t
+
+    Args:
+        params: a pytree of parameters.
+        updates: a pytree of the same shape. Updates already carry the minus sign of descent.
+
+    Returns:
+        The new parameters, in the dtypes of the old ones.
+    """
+    return jax.tree.map(lambda x, update: (x + update).astype(jnp.result_type(x)), params, updates)
+
+
+def chain(*transforms: Optimizer) -> Optimizer:
+    """Feed the updates of each transform into the next.
+
+    Args:
+        transforms: what to apply, first to last: `chain(clip_by_global_norm(1.0), adam(1e-3))`. One of them
+            must descend, or the gradients are added to the parameters.
+
+    Returns:
+        An optimizer whose state is the tuple of the states.
+
+    Raises:
+        TypeError: if a transform is not an optimizer, or none is given.
+    """
+    if not transforms:
+        raise TypeError("chain needs at least one optimizer")
+    for transform in transforms:
+        if not (hasattr(transform, "init") and hasattr(transform, "update")):
+            name = getattr(transform, "__name__", repr(transform))
+            raise TypeError(f"chain takes optimizers, not {name}; an optimizer's function has to be called")
+
+    def init(params: Params) -> tuple[OptimizerState, ...]:
+        return tuple(transform.init(params) for transform in transforms)
+
+    def update(
+        grads: Updates, state: tuple[OptimizerState, ...], params: Params | None = None
+    ) -> tuple[Updates, tuple[OptimizerState, ...]]:
+        states = []
+        for transform, old in zip(transforms, state, strict=True):
+            grads, new = transform.update(grads, old, params)
+            states.append(new)
+        return grads, tuple(states)
+
+    return Optimizer(init, update)
+
+
+# --- clipping -------------------------------------------------------------------------------------------
+
+
+def global_norm(tree: Updates, /) -> Array:
+    """The Euclidean norm of all leaves together, as if they were one vector.
+
+        ‖g‖ = √(Σ_leaves Σ_i g_i²)
+
+    Returns:
+        A scalar, float32 or wider; its gradient at 0 is 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from fnn.optim import global_norm
+        >>> float(global_norm({"kernel": jnp.array([3.0]), "bias": jnp.array([[4.0]])}))
+        5.0
+    """
+    squares = [jnp.sum(jnp.square(at_least_float32(leaf))) for leaf in jax.tree.leaves(tree)]
+    return root(sum(squares, start=jnp.zeros(())))
+
+
+class ClipState(NamedTuple):
+    """The state of `clip_by_global_norm`."""
+
+    count: Array  # type: ignore[assignment]  # () int32: steps taken
+
+
+def clip_by_global_norm(max_norm: Hyperparameter) -> Optimizer:
+    """Shorten the gradient to a largest norm; its direction stays.
+
+        g ← g · min(1, max_norm / ‖g‖)
+
+    Args:
+        max_norm: the largest norm that passes unchanged, over all parameters together; above 0.
+
+    Raises:
+        ValueError: if `max_norm` is a number that is not above 0.
+
+    A gradient of 0 stays 0, and one with a NaN becomes NaN everywhere. Optax computes the same; PyTorch's
+    clip_grad_norm_ divides by ‖g‖ + 1e-6, so what it clips comes out shorter by that little.
+
+    Source: Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks".
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from fnn.optim import adam, chain, clip_by_global_norm
+        >>> clip = clip_by_global_norm(1.0)
+        >>> clip.update(jnp.array([0.0, 4.0]), clip.init(jnp.zeros(2)))[0].tolist()
+        [0.0, 1.0]
+        >>> optimizer = chain(clip, adam(1e-3))
+    """
+    check_range("max_norm", max_norm, above=0)
+
+    def update(grads: Updates, state: ClipState, params: Params | None = None) -> tuple[Updates, ClipState]:
+        return clip_by_global_norm_update(grads, state, max_norm=value_at(max_norm, state.count))
+
+    return Optimizer(clip_by_global_norm_init, update)
+
+
+def clip_by_global_norm_init(params: Params) -> ClipState:
+    """The state before the first step."""
+    return ClipState(count=first_count())
+
+
+def clip_by_global_norm_update(
+    grads: Updates, state: ClipState, /, *, max_norm: float | Array
+) -> tuple[Updates, ClipState]:
+    """One step of `clip_by_global_norm`, with its hyperparameter given as a number."""
+    shrink = max_norm / jnp.maximum(global_norm(grads), max_norm)
+    (updates,) = leafwise(lambda g: (g * shrink,), grads)
+    return updates, ClipState(state.count + 1)
+
+
+# --- what the optimizers are built from -----------------------------------------------------------------
+
+
+def leafwise(rule: Callable[..., tuple[Array, ...]], grads: Updates, *slots: Any) -> tuple[Any, ...]:
+    """Apply an optimizer's formula to each gradient and its slots, and keep every dtype.
+
+    Args:
+        rule: `rule(g, *slots) -> (update, *new_slots)` for one leaf, in whatever precision it likes.
+        grads: a pytree.
+        slots: pytrees of the same structure, what the optimizer remembers of each parameter.
+
+    Returns:
+        `(updates, *new_slots)`, each a pytree in the dtypes of `grads` and of the old slots.
+    """
+
+    def keep_dtypes(*old: Array) -> tuple[Array, ...]:
+        return tuple(n.astype(jnp.result_type(o)) for n, o in zip(rule(*old), old, strict=True))
+
+    rows = jax.tree.map(keep_dtypes, grads, *slots)  # at each leaf the tuple (update, *new_slots)
+
+    def column(i: int) -> Any:
+        return jax.tree.map(lambda _, row: row[i], grads, rows)
+
+    return tuple(column(i) for i in range(1 + len(slots)))
+
+
+def zeros_like(params: Params) -> Any:
+    """A slot of zeros for each parameter, in its shape and dtype."""
+    return jax.tree.map(jnp.zeros_like, params)
+
+
+def first_count() -> Array:
+    """The number of steps taken before the first step: a scalar int32 0."""
+    return jnp.zeros((), jnp.int32)
+
+
+def root(square: Array) -> Array:
+    """√square, whose gradient at 0 is 0 and not infinite, so that one may differentiate through training."""
+    zero = square == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))

@@ -1,0 +1,28 @@
+"""Training: pure steps, chunks and epochs, and the loop that drives them."""
+
+from fnn.train._evaluate import evaluate, predict
+from fnn.train._fit import Diverged, Fit, Progress, fit
+from fnn.train._mesh import mesh
+from fnn.train._state import Batch, Make, Task, TrainState, init_state
+from fnn.train._step import StepMetrics, epoch_rows, masked_mean, train_chunk, train_epoch, train_step
+
+__all__ = [
+    "Batch",
+    "Diverged",
+    "Fit",
+    "Make",
+    "Progress",
+    "StepMetrics",
+    "Task",
+    "TrainState",
+    "epoch_rows",
+    "evaluate",
+    "fit",
+    "init_state",
+    "masked_mean",
+    "mesh",
+    "predict",
+    "train_chunk",
+    "train_epoch",
+    "train_step",
+]

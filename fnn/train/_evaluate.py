@@ -1,0 +1,74 @@
+"""What a trained network says of examples, and how good that is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fnn._types import Array
+from fnn.data import Examples, standardize, to_float
+from fnn.optim import accuracy
+from fnn.train._mesh import over_data
+from fnn.train._state import Make, TrainState, task_at
+from fnn.train._step import has_classes
+
+
+def predict(
+    make: Make, hyperparameters: Any, state: TrainState, x: Array, /, *, batch_size: int = 1000
+) -> Array:
+    """The network's outputs for every input, in evaluation mode.
+
+    Args:
+        make, hyperparameters, state: see `train_step`.
+        x: (N, …) raw inputs, which are scaled and standardised as the training inputs were.
+        batch_size: how many go through the network at once; the last batch is filled and cut again.
+
+    Returns:
+        (N, …), one row per input.
+    """
+    task = task_at(make, hyperparameters, state.step)
+    n = x.shape[0]
+    batch_size = min(batch_size, n)
+    batches = -(-n // batch_size)
+
+    def outputs(rows: Array) -> Array:
+        inputs = to_float(over_data(x[rows]))
+        if state.moments is not None:
+            inputs = standardize(inputs, state.moments)
+        return task.net.apply(state.params, state.state, inputs)[0]
+
+    rows = jnp.minimum(jnp.arange(batches * batch_size), n - 1).reshape(batches, batch_size)
+    y = lax.map(outputs, rows)
+    return y.reshape(-1, *y.shape[2:])[:n]
+
+
+def evaluate(
+    make: Make, hyperparameters: Any, state: TrainState, examples: Examples, /, *, batch_size: int = 1000
+) -> dict[str, Array]:
+    """Mean loss, without penalties, and accuracy where targets are classes; every example counts once.
+
+    Args:
+        make, hyperparameters, state: see `train_step`.
+        examples: inputs and targets.
+        batch_size: see `predict`.
+
+    Returns:
+        `{"loss": …, "accuracy": …}`, scalars.
+    """
+    outputs = predict(make, hyperparameters, state, jnp.asarray(examples.x), batch_size=batch_size)
+    return score(make, hyperparameters, state, outputs, examples.y)
+
+
+def score(
+    make: Make, hyperparameters: Any, state: TrainState, outputs: Array, targets: Array, /
+) -> dict[str, Array]:
+    """The same of outputs that are there already."""
+    task = task_at(make, hyperparameters, state.step)
+    targets = jnp.asarray(targets)
+    metrics = {"loss": task.loss(outputs, targets).mean()}
+    if has_classes(targets):
+        metrics["accuracy"] = accuracy(outputs, targets).mean()
+    return metrics

@@ -1,0 +1,218 @@
+"""The host loop around the compiled chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fnn._types import check_range
+from fnn.data import Splits, moments, to_float
+from fnn.train._evaluate import evaluate
+from fnn.train._state import Batch, Make, TrainState, as_values, init_state, task_at
+from fnn.train._step import epoch_rows, has_classes, train_chunk, train_step
+
+_CHUNK_STEPS = 100
+
+
+class Fit(NamedTuple):
+    """A training run so far.
+
+    best: the state after the epoch with the best validation accuracy (of equals, the lowest validation
+        loss); by validation loss alone where targets are not classes.
+    last: the state after the last epoch.
+    best_epoch: its number, from 1; 0 before the first epoch is over.
+    history: for each epoch its metrics: `loss`, `penalty` and `accuracy` are running means over the epoch's
+        training batches, `validation_loss` and `validation_accuracy` are measured at its end.
+    """
+
+    best: TrainState
+    last: TrainState
+    best_epoch: int
+    history: tuple[dict[str, float], ...]
+
+
+class Progress(NamedTuple):
+    """What `report` is told at the border of each chunk."""
+
+    epoch: int  # from 1
+    epochs: int
+    step: int  # steps taken
+    steps: int  # of the whole run
+    metrics: dict[str, float]  # of this epoch so far
+    fit: Fit | None  # the run so far where an epoch has just ended, else None
+
+
+class Diverged(ArithmeticError):
+    """The loss became NaN or infinite; `fit` holds the run up to the last epoch before."""
+
+    def __init__(self, step: int, loss: float, fit: Fit) -> None:
+        """Name the step and say what to try."""
+        super().__init__(
+            f"the loss became {loss} at step {step}; try a lower learning rate, clip_by_global_norm in front "
+            "of the optimizer, or look for inputs that are not standardised"
+        )
+        self.step = step
+        self.fit = fit
+
+
+def fit(
+    make: Make,
+    hyperparameters: Any,
+    data: Splits,
+    /,
+    *,
+    epochs: int = 10,
+    batch_size: int | Literal["all"] = 128,
+    standardize: bool = True,
+    seed: int = 0,
+    mesh: Mesh | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> Fit:
+    """Train one network and keep its best state by validation.
+
+    Everything runs in one compiled chunk of steps, called again and again. Hyperparameters are arguments
+    of that program: another value compiles nothing, for the same `make`.
+
+    Args:
+        make: `make(hyperparameters) -> (net, loss, optimizer)`, or a `Task` with penalties and
+            augmentation; called inside the trace.
+        hyperparameters: a pytree of numbers and schedules, as `make` takes it.
+        data: training and validation examples.
+        epochs: how often every training example is seen, in a new order each time.
+        batch_size: examples per step, or "all" for full-batch descent. The last batch of an epoch is
+            filled up with padding that counts in no mean and no statistic.
+        standardize: whether inputs are brought to zero mean and unit deviation per channel, by the moments
+            of the training part.
+        seed: decides everything random.
+        mesh: devices that share the work, see `fnn.mesh`; one device by default.
+        report: called at the border of each chunk.
+
+    Raises:
+        ValueError: settings or shapes that do not fit.
+        Diverged: the loss became NaN or infinite.
+
+    >>> import fnn
+    >>> def make(hyperparameters):
+    ...     net = fnn.serial(fnn.flatten, fnn.mlp((32,), 10))
+    ...     return net, fnn.softmax_cross_entropy, fnn.adam(hyperparameters["learning_rate"])
+    >>> data = fnn.split(fnn.digits(), validation=0.2)
+    >>> result = fnn.fit(make, {"learning_rate": 1e-2}, data, epochs=3)
+    >>> result.history[-1]["validation_accuracy"] > 0.8
+    True
+    """
+    train, validation = data.train, data.validation
+    n = len(train.x)
+    check_range("epochs", epochs, at_least=1)
+    if batch_size == "all":
+        batch_size = n
+    check_range("batch_size", batch_size, at_least=1)
+    if batch_size > n:
+        raise ValueError(f'batch_size {batch_size} exceeds the {n} training examples; "all" takes them all')
+    steps = -(-n // batch_size)
+    chunks = -(-steps // _CHUNK_STEPS)
+    chunk_steps = -(-steps // chunks)
+
+    values = as_values(hyperparameters)
+    key = jax.random.key(seed)
+    sample = jax.ShapeDtypeStruct((batch_size, *train.x.shape[1:]), train.x.dtype)
+    check_shapes(make, values, sample, train.y, len(data.classes))
+
+    with nullcontext() if mesh is None else jax.set_mesh(mesh):
+        place = partial(jax.device_put, device=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
+        state = place(_init(make, values, key, sample, moments(train.x) if standardize else None))
+        train, validation = place(jax.tree.map(jnp.asarray, (train, validation)))
+        so_far = Fit(_copy(state), _copy(state), 0, ())
+        for epoch in range(epochs):
+            rows, mask = _rows(
+                key, epoch, examples=n, batch_size=batch_size, chunk_steps=chunk_steps
+            )
+            seen: list[Any] = []
+            for chunk in range(chunks):
+                state, measured = _chunk(make, values, state, train, rows[chunk], mask[chunk])
+                seen.append(jax.device_get(measured))
+                metrics = _running_means(seen)
+                bad = ~np.isfinite(seen[-1].loss + seen[-1].penalty)
+                if bad.any():
+                    first = int(bad.argmax())
+                    step = epoch * steps + chunk * chunk_steps + first + 1
+                    raise Diverged(step, float((seen[-1].loss + seen[-1].penalty)[first]), so_far)
+                done = epoch * steps + min((chunk + 1) * chunk_steps, steps)
+                progress = Progress(epoch + 1, epochs, done, epochs * steps, metrics, None)
+                if chunk + 1 == chunks:
+                    measured = jax.device_get(_evaluate(make, values, state, validation))
+                    metrics |= {f"validation_{name}": float(value) for name, value in measured.items()}
+                    so_far = _advance(so_far, state, metrics)
+                    progress = progress._replace(metrics=metrics, fit=so_far)
+                if report is not None:
+                    report(progress)
+    return so_far
+
+
+def check_shapes(make: Make, hyperparameters: Any, x: Any, targets: Any, classes: int) -> None:
+    """Raise ValueError where network, loss and data do not fit together; nothing is computed.
+
+    Args:
+        make, hyperparameters: see `fit`.
+        x: shape and dtype of a batch of inputs.
+        targets: all training targets.
+        classes: how many classes the data has, 0 where targets are not classes.
+    """
+
+    def outputs_and_step(hyperparameters: Any, key: Any, batch: Batch) -> Any:
+        state = init_state(make, hyperparameters, key, batch.x)
+        task = task_at(make, hyperparameters, state.step)
+        outputs, _ = task.net.apply(state.params, state.state, batch.x)
+        if has_classes(batch.y) and outputs.shape != (len(batch.y), classes):
+            raise ValueError(
+                f"the data has {classes} classes, so the network must give (batch, {classes}) outputs, not "
+                f"(batch, {', '.join(map(str, outputs.shape[1:]))})"
+            )
+        return train_step(make, hyperparameters, state, batch)
+
+    floats = jax.ShapeDtypeStruct(x.shape, jax.eval_shape(to_float, x).dtype)
+    size = x.shape[:1]
+    y = jax.ShapeDtypeStruct(size + targets.shape[1:], targets.dtype)
+    batch = Batch(floats, y, jax.ShapeDtypeStruct(size, bool))
+    jax.eval_shape(outputs_and_step, hyperparameters, jax.random.key(0), batch)
+
+
+def _advance(so_far: Fit, state: TrainState, metrics: dict[str, float]) -> Fit:
+    """The run after one more epoch."""
+    last, history = _copy(state), (*so_far.history, metrics)
+    best = history[so_far.best_epoch - 1] if so_far.best_epoch else None
+    if best is None or _rank(metrics) > _rank(best):
+        return Fit(last, last, len(history), history)
+    return so_far._replace(last=last, history=history)
+
+
+def _rank(metrics: dict[str, float]) -> tuple[float, float]:
+    return metrics.get("validation_accuracy", 0.0), -metrics["validation_loss"]
+
+
+def _running_means(seen: list[Any]) -> dict[str, float]:
+    """Means over the examples of an epoch so far, from the means over its batches."""
+    loss, penalty, accuracy, count = (np.concatenate(column) for column in zip(*seen, strict=True))
+    means = {
+        "loss": float(np.average(loss, weights=count)),
+        "penalty": float(np.average(penalty, weights=count)),
+        "accuracy": float(np.average(accuracy, weights=count)),
+    }
+    return {name: value for name, value in means.items() if not np.isnan(value)}
+
+
+def _copy(state: TrainState) -> TrainState:
+    """A state that outlives the donation of the original."""
+    return jax.tree.map(jnp.copy, state)
+
+
+_init = jax.jit(init_state, static_argnums=(0, 3))
+_chunk = jax.jit(train_chunk, static_argnums=0, donate_argnums=2)
+_evaluate = jax.jit(evaluate, static_argnums=0)
+_rows = jax.jit(epoch_rows, static_argnames=("examples", "batch_size", "chunk_steps"))

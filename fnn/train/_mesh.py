@@ -1,0 +1,56 @@
+"""One program on many devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import jax
+from jax.sharding import AxisType, Mesh, PartitionSpec
+
+Tree = TypeVar("Tree")
+
+
+def mesh(
+    *, data: int | None = None, population: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """A mesh with the axes `data` (a batch is cut along it) and `population` (runs are).
+
+    Args:
+        data: how many devices share a batch; all that `population` leaves by default.
+        population: how many groups of devices share the members of a population.
+        devices: all of this process's backend by default; on CPU there is one unless
+            `jax.config.update("jax_num_cpu_devices", n)` came first.
+
+    Raises:
+        ValueError: more devices asked for than there are.
+    """
+    devices = jax.devices() if devices is None else devices
+    data = len(devices) // population if data is None else data
+    if data < 1 or population < 1 or data * population > len(devices):
+        raise ValueError(f"a mesh of {data}×{population} does not fit {len(devices)} devices")
+    return jax.make_mesh(
+        (data, population),
+        ("data", "population"),
+        axis_types=(AxisType.Auto, AxisType.Auto),
+        devices=devices[: data * population],
+    )
+
+
+def over_data(tree: Tree) -> Tree:
+    """Cut the leading axis of every array over the mesh that `jax.set_mesh` made current, if any.
+
+    What is computed stays that of the whole batch, so no result depends on the number of devices. Where
+    the devices do not divide the axis, the placement is left to XLA.
+    """
+    current = jax.sharding.get_abstract_mesh()
+    if current.empty or "data" not in current.axis_names:
+        return tree
+    parts = current.shape["data"]
+
+    def cut(leaf: jax.Array) -> jax.Array:
+        if leaf.shape[0] % parts:
+            return leaf
+        return jax.lax.with_sharding_constraint(leaf, PartitionSpec("data"))
+
+    return jax.tree.map(cut, tree)

@@ -1,0 +1,99 @@
+"""What a run trains, and everything that changes while it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fnn._tree import fold_name
+from fnn._types import Array, Key, Params, State
+from fnn.data import Moments
+from fnn.nn import LayerLike
+from fnn.nn._layer import as_layer
+from fnn.optim import Optimizer
+
+
+class Task(NamedTuple):
+    """What `make(hyperparameters)` returns, as this or as a plain tuple of its first three fields or more.
+
+    net: the network.
+    loss: `loss(outputs, targets)`, one value per example.
+    optimizer: from fnn or anything else of the same two functions.
+    penalties: functions of the parameters that are added to the mean loss.
+    augment: functions `(key, x) -> x` applied to each training batch, of values as `to_float` scales them.
+    """
+
+    net: LayerLike
+    loss: Callable[[Array, Array], Array]
+    optimizer: Optimizer
+    penalties: tuple[Callable[[Params], Array], ...] = ()
+    augment: tuple[Callable[[Array, Array], Array], ...] = ()
+
+
+Make = Callable[[Any], Task | tuple]
+"""`make(hyperparameters) -> (net, loss, optimizer)` or a `Task`; called inside the trace."""
+
+
+class TrainState(NamedTuple):
+    """A run between two steps; a pytree, so that `vmap` over it is a population."""
+
+    step: Array  # () int32: steps taken
+    params: Params
+    state: State  # of the layers: running statistics
+    opt_state: Any
+    key: Key  # of the run; what a step draws is addressed from it by the step's number
+    moments: Moments | None  # of the training inputs, which standardise every input; None: inputs as they are
+
+
+class Batch(NamedTuple):
+    """Some examples; where `mask` is False, padding that counts nowhere."""
+
+    x: Array  # (N, …)
+    y: Array  # (N,) classes, or targets (N, …)
+    mask: Array  # (N,) bool
+
+
+def as_values(hyperparameters: Any) -> Any:
+    """Every number as a float32 array, so that jit sees values and not constants.
+
+    Schedules stay schedules: those of fnn are pytrees whose end-points become arrays too, any other
+    function of the step becomes one without leaves.
+    """
+
+    def value(leaf: Any) -> Any:
+        if isinstance(leaf, jax.tree_util.Partial):
+            return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), leaf)
+        return jax.tree_util.Partial(leaf) if callable(leaf) else jnp.asarray(leaf, jnp.float32)
+
+    return jax.tree.map(value, hyperparameters, is_leaf=callable)
+
+
+def task_at(make: Make, hyperparameters: Any, step: Array) -> Task:
+    """The task with every schedule among the hyperparameters evaluated at `step`.
+
+    An optimizer that should see a schedule whole, as Nesterov's momentum does, is given it inside `make`.
+    """
+    values = jax.tree.map(lambda h: h(step) if callable(h) else h, hyperparameters, is_leaf=callable)
+    task = Task(*make(values))
+    return task._replace(net=as_layer(task.net))
+
+
+def init_state(
+    make: Make, hyperparameters: Any, key: Key, x: Any, moments: Moments | None = None
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+        make: see `Make`.
+        hyperparameters: what `make` takes.
+        key: of the run.
+        x: an input with its batch axis, or its shape and dtype.
+        moments: those of the training inputs, see `standardize`.
+    """
+    step = jnp.zeros((), jnp.int32)
+    task = task_at(make, hyperparameters, step)
+    params, state = task.net.init(fold_name(key, "init"), x)
+    return TrainState(step, params, state, task.optimizer.init(params), key, moments)

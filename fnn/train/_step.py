@@ -1,0 +1,154 @@
+"""Training as pure functions: a step, a chunk of steps, an epoch. None of them is jitted here."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fnn._tree import fold_name
+from fnn._types import Array, Key
+from fnn.data import Examples, standardize, to_float
+from fnn.optim import accuracy, apply_updates
+from fnn.train._mesh import over_data
+from fnn.train._state import Batch, Make, TrainState, task_at
+
+
+class StepMetrics(NamedTuple):
+    """What a step measured on its batch, in training mode and before its update."""
+
+    loss: Array  # () mean over the real examples, without penalties
+    penalty: Array  # () sum of the penalties
+    accuracy: Array  # () share of right answers; NaN where targets are not classes
+    count: Array  # () how many real examples
+
+
+def train_step(
+    make: Make, hyperparameters: Any, state: TrainState, batch: Batch
+) -> tuple[TrainState, StepMetrics]:
+    """One step: augment, standardise, differentiate mean loss + penalties, update.
+
+        w ← w + update(∇ [ (1/|Ω|) Σ_{i∈Ω} l(yᵢ, f_w(xᵢ)) + Σ penalties(w) ])
+
+    Written for the whole batch Ω; under a mesh the batch is cut over its `data` axis. Hyperparameters are
+    evaluated at `state.step`, and everything drawn at random is addressed by that number.
+    """
+    task = task_at(make, hyperparameters, state.step)
+    key = jax.random.fold_in(fold_name(state.key, "step"), state.step)
+    batch = over_data(batch)
+    x = to_float(batch.x)
+    for number, augment in enumerate(task.augment):
+        x = augment(fold_name(key, f"augment/{number}"), x)
+    if state.moments is not None:
+        x = standardize(x, state.moments)
+
+    def objective(params: Any) -> tuple[Array, tuple]:
+        outputs, layer_state = task.net.apply(
+            params, state.state, x, train=True, key=key, mask=batch.mask
+        )
+        loss = masked_mean(task.loss(outputs, batch.y), batch.mask)
+        penalty = sum((penalty(params) for penalty in task.penalties), jnp.zeros_like(loss))
+        return loss + penalty, (layer_state, outputs, loss, penalty)
+
+    grads, (layer_state, outputs, loss, penalty) = jax.grad(objective, has_aux=True)(state.params)
+    updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
+    new_state = state._replace(
+        step=state.step + 1,
+        params=apply_updates(state.params, updates),
+        state=layer_state,
+        opt_state=opt_state,
+    )
+    right = masked_mean(accuracy(outputs, batch.y), batch.mask) if has_classes(batch.y) else jnp.nan
+    count = batch.mask.sum()
+    return new_state, StepMetrics(loss, penalty, jnp.asarray(right, loss.dtype), count)
+
+
+def train_chunk(
+    make: Make, hyperparameters: Any, state: TrainState, examples: Examples, rows: Array, mask: Array
+) -> tuple[TrainState, StepMetrics]:
+    """Many steps as one `lax.scan` over data that lives on the device.
+
+    Args:
+        make, hyperparameters, state: see `train_step`.
+        examples: all training examples.
+        rows: (steps, batch) int32, which examples form each batch.
+        mask: (steps, batch) bool, which of them count; a step whose rows are all padding does nothing.
+
+    Returns:
+        The state after the steps, and the metrics of each, stacked.
+    """
+
+    def step(state: TrainState, batch_rows: tuple[Array, Array]) -> tuple[TrainState, StepMetrics]:
+        rows, mask = batch_rows
+
+        def take(state: TrainState) -> tuple[TrainState, StepMetrics]:
+            return train_step(make, hyperparameters, state, Batch(examples.x[rows], examples.y[rows], mask))
+
+        def skip(state: TrainState) -> tuple[TrainState, StepMetrics]:
+            _, metrics = jax.eval_shape(take, state)
+            return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
+
+        return lax.cond(mask.any(), take, skip, state)
+
+    return lax.scan(step, state, (rows, mask))
+
+
+def epoch_rows(
+    key: Key, epoch: Array, *, examples: int, batch_size: int, chunk_steps: int
+) -> tuple[Array, Array]:
+    """The batches of one epoch, a new order each: every example exactly once, the rest padding.
+
+    Args:
+        key: of the run.
+        epoch: its number, which addresses the order.
+        examples: how many there are.
+        batch_size: of each step.
+        chunk_steps: steps of each chunk; the last chunk is filled with padding.
+
+    Returns:
+        rows and mask, each (chunks, chunk_steps, batch_size). Padding repeats real examples.
+    """
+    order = jax.random.permutation(jax.random.fold_in(fold_name(key, "epoch"), epoch), examples)
+    chunks = -(-examples // (batch_size * chunk_steps))
+    places = jnp.arange(chunks * chunk_steps * batch_size)
+    shape = (chunks, chunk_steps, batch_size)
+    return order[places % examples].reshape(shape), (places < examples).reshape(shape)
+
+
+def train_epoch(
+    make: Make, hyperparameters: Any, state: TrainState, examples: Examples, epoch: Array, *, batch_size: int
+) -> tuple[TrainState, StepMetrics]:
+    """Every example once, in an order that `state.key` and `epoch` decide.
+
+    Args:
+        make, hyperparameters, state: see `train_step`.
+        examples: all training examples.
+        epoch: its number.
+        batch_size: of each step; the last batch may be smaller, its padding masked.
+    """
+    n = examples.x.shape[0]
+    steps = -(-n // batch_size)
+    rows, mask = epoch_rows(state.key, epoch, examples=n, batch_size=batch_size, chunk_steps=steps)
+    return train_chunk(make, hyperparameters, state, examples, rows[0], mask[0])
+
+
+def masked_mean(values: Array, mask: Array, /) -> Array:
+    """The mean of one value per example over the real examples.
+
+    Args:
+        values: (N,).
+        mask: (N,) bool.
+
+    Raises:
+        ValueError: values of another shape: a loss returns one value per example.
+    """
+    if values.shape != mask.shape:
+        raise ValueError(f"a loss returns one value per example, shape {mask.shape}, not {values.shape}")
+    return jnp.where(mask, values, 0).sum() / mask.sum()
+
+
+def has_classes(targets: Array) -> bool:
+    """Whether targets are class numbers."""
+    return targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer)

@@ -1,0 +1,284 @@
+"""`fnn.ops.conv` against a convolution written from its definition, against PyTorch, and under transformations."""
+
+from functools import lru_cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracle_cases import (
+    CONV,
+    LARGE_CONV,
+    TORCH_VALUES,
+    assert_close,
+    conv_arrays,
+    generator,
+    pair,
+    resolve_padding,
+)
+
+from fnn import ops
+
+BY_NAME = {case.name: case for case in CONV}
+# One case for each kind of lowering: transformations meet each of them.
+KINDS = [
+    "same_3x3",
+    "same_4x3_stride_2",
+    "valid_3x3_stride_2_remainder",
+    "same_1x1",
+    "same_1x1_stride_2",
+    "asymmetric_4x3_stride_2_1",
+    "dilated_same_stride_2",
+    "groups_2_valid_4x3_stride_2",
+    "depthwise_multiplier_2_stride_2",
+    "one_channel_in_5x5",
+]
+
+
+def cases(table):
+    return pytest.mark.parametrize("case", table, ids=lambda case: case.name)
+
+
+def kinds():
+    return cases([BY_NAME[name] for name in KINDS])
+
+
+# --- The oracle: plain loops over output pixels, kernel elements and groups.
+
+
+def terms(case):
+    """Each (output pixel, input pixel, kernel element, input channels, output channels) that is multiplied."""
+    (_, height, width, c_in), (kh, kw, c_group, c_out) = case.x, case.kernel
+    (sh, sw), (dh, dw) = pair(case.stride), pair(case.dilation)
+    rows = case.padding if isinstance(case.padding, str) else case.padding[0]
+    columns = case.padding if isinstance(case.padding, str) else case.padding[1]
+    top, bottom = resolve_padding(height, kh, sh, dh, rows)
+    left, right = resolve_padding(width, kw, sw, dw, columns)
+    assert c_in == case.groups * c_group
+    for row in range(0, height + top + bottom - (kh - 1) * dh, sh):
+        for column in range(0, width + left + right - (kw - 1) * dw, sw):
+            for i in range(kh):
+                for j in range(kw):
+                    r, c = row - top + i * dh, column - left + j * dw
+                    if 0 <= r < height and 0 <= c < width:
+                        for g in range(case.groups):
+                            inputs = slice(g * c_group, (g + 1) * c_group)
+                            outputs = slice(g * c_out // case.groups, (g + 1) * c_out // case.groups)
+                            yield (row // sh, column // sw), (r, c), (i, j), inputs, outputs
+
+
+def conv(case, x, kernel):
+    y = np.zeros((len(x), *case.output[1:]))
+    for (oh, ow), (r, c), (i, j), inputs, outputs in terms(case):
+        y[:, oh, ow, outputs] += x[:, r, c, inputs] @ kernel[i, j, :, outputs]
+    return y
+
+
+def conv_dx(case, cotangent, kernel):
+    dx = np.zeros((len(cotangent), *case.x[1:]))
+    for (oh, ow), (r, c), (i, j), inputs, outputs in terms(case):
+        dx[:, r, c, inputs] += cotangent[:, oh, ow, outputs] @ kernel[i, j, :, outputs].T
+    return dx
+
+
+def conv_dkernel(case, cotangent, x):
+    dkernel = np.zeros(case.kernel)
+    for (oh, ow), (r, c), (i, j), inputs, outputs in terms(case):
+        dkernel[i, j, :, outputs] += x[:, r, c, inputs].T @ cotangent[:, oh, ow, outputs]
+    return dkernel
+
+
+# --- What is tested.
+
+
+def conv_under_test(case):
+    return partial(ops.conv, **case.settings)
+
+
+def value_and_gradients(case):
+    def function(x, kernel, cotangent):
+        y, pullback = jax.vjp(conv_under_test(case), x, kernel)
+        return y, *pullback(cotangent)
+
+    return jax.jit(function)
+
+
+compiled_once = lru_cache(value_and_gradients)
+
+
+@cases(CONV)
+def test_padding_worked_out_by_hand(case):
+    size = [
+        resolve_padding(
+            case.x[1 + axis],
+            case.kernel[axis],
+            pair(case.stride)[axis],
+            pair(case.dilation)[axis],
+            case.padding if isinstance(case.padding, str) else case.padding[axis],
+        )
+        for axis in range(2)
+    ]
+    assert tuple(size) == case.pads
+
+
+@cases(CONV)
+def test_conv_is_its_definition(case, x64):
+    x, kernel, cotangent = conv_arrays(case)
+    y, dx, dkernel = compiled_once(case)(x, kernel, cotangent)
+    assert y.dtype == dx.dtype == dkernel.dtype == jnp.float64
+    assert_close(y, conv(case, x, kernel))
+    assert_close(dx, conv_dx(case, cotangent, kernel))
+    assert_close(dkernel, conv_dkernel(case, cotangent, x))
+
+
+@cases(CONV)
+def test_the_form_for_other_platforms_is_the_definition_too(case, x64, monkeypatch):
+    """Where an operation is chosen per platform, the one for GPU and TPU, run here on the CPU."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, default, **platforms: default(*args))
+    x, kernel, cotangent = conv_arrays(case)
+    y, dx, dkernel = value_and_gradients(case)(x, kernel, cotangent)
+    assert_close(y, conv(case, x, kernel))
+    assert_close(dx, conv_dx(case, cotangent, kernel))
+    assert_close(dkernel, conv_dkernel(case, cotangent, x))
+
+
+@cases(CONV)
+def test_conv_is_pytorchs(case, x64):
+    with np.load(TORCH_VALUES) as file:
+        stored = {
+            key: file[f"conv/{case.name}/{key}"] for key in ("x", "kernel", "cotangent", "y", "dx", "dkernel")
+        }
+    got = compiled_once(case)(stored["x"], stored["kernel"], stored["cotangent"])
+    for value, key in zip(got, ("y", "dx", "dkernel"), strict=True):
+        assert_close(value, stored[key])
+
+
+@kinds()
+def test_conv_without_jit(case, x64):
+    x, kernel, _ = conv_arrays(case)
+    assert_close(ops.conv(jnp.asarray(x), jnp.asarray(kernel), **case.settings), conv(case, x, kernel))
+
+
+def test_defaults_are_stride_1_same(x64):
+    case = BY_NAME["same_3x3"]
+    x, kernel, _ = conv_arrays(case)
+    assert_close(ops.conv(jnp.asarray(x), jnp.asarray(kernel)), conv(case, x, kernel))
+
+
+@cases(LARGE_CONV)
+def test_conv_of_large_arrays_in_float32(case):
+    x, kernel, cotangent = (np.float32(array) for array in conv_arrays(case))
+    y, dx, dkernel = value_and_gradients(case)(x, kernel, cotangent)
+    assert y.dtype == dx.dtype == dkernel.dtype == jnp.float32
+    x, kernel, cotangent = (np.float64(array) for array in (x, kernel, cotangent))
+    # Sums of up to 25 000 terms, each rounded at 6e-8 of the largest partial sum.
+    assert_close(y, conv(case, x, kernel), 1e-5)
+    assert_close(dx, conv_dx(case, cotangent, kernel), 1e-5)
+    assert_close(dkernel, conv_dkernel(case, cotangent, x), 1e-5)
+
+
+# --- Transformations: each is a loop over the oracle.
+
+
+@kinds()
+@pytest.mark.parametrize("mapped", ["x", "kernel", "both"])
+def test_conv_under_vmap(case, mapped, x64):
+    size = 3
+    rng = generator(case.name + mapped)
+    x, kernel, _ = conv_arrays(case)
+    x = rng.normal(size=(size, *case.x)) if mapped != "kernel" else x
+    # The mapped axis of the kernel is its last: vmap must not take the position for granted.
+    kernel = rng.normal(size=(*case.kernel, size)) if mapped != "x" else kernel
+    cotangent = rng.normal(size=(size, *case.output))
+    axes = (0 if mapped != "kernel" else None, -1 if mapped != "x" else None, 0)
+    y, dx, dkernel = jax.vmap(value_and_gradients(case), axes)(x, kernel, cotangent)
+
+    for k in range(size):
+        one_x = x[k] if mapped != "kernel" else x
+        one_kernel = kernel[..., k] if mapped != "x" else kernel
+        assert_close(y[k], conv(case, one_x, one_kernel))
+        assert_close(dx[k], conv_dx(case, cotangent[k], one_kernel))
+        assert_close(dkernel[k], conv_dkernel(case, cotangent[k], one_x))
+
+
+def test_gradient_of_a_vmapped_sum_adds_up_the_shared_kernels_gradient(x64):
+    case = BY_NAME["same_4x3_stride_2"]
+    rng = generator("shared")
+    x, cotangent = rng.normal(size=(3, *case.x)), rng.normal(size=(3, *case.output))
+    kernel = conv_arrays(case)[1]
+
+    def loss(kernel):
+        return jnp.sum(cotangent * jax.vmap(conv_under_test(case), (0, None))(x, kernel))
+
+    want = sum(conv_dkernel(case, cotangent[k], x[k]) for k in range(3))
+    assert_close(jax.jit(jax.grad(loss))(kernel), want)
+
+
+def test_conv_under_scan(x64):
+    """Three layers by scan: the value, and the chain rule through the carry and to each kernel."""
+    case = BY_NAME["asymmetric_3x3"]._replace(kernel=(3, 3, 2, 2), padding="SAME", pads=((1, 1), (1, 1)))
+    rng = generator("scan")
+    x, kernels = rng.normal(size=case.x), rng.normal(size=(3, *case.kernel))
+    cotangent = rng.normal(size=case.output)
+
+    def layers(x, kernels):
+        return jax.lax.scan(lambda h, kernel: (conv_under_test(case)(h, kernel), None), x, kernels)[0]
+
+    y, pullback = jax.vjp(jax.jit(layers), x, kernels)
+    dx, dkernels = pullback(jnp.asarray(cotangent))
+
+    activations = [x]
+    for kernel in kernels:
+        activations.append(conv(case, activations[-1], kernel))
+    assert_close(y, activations[-1])
+    for k in reversed(range(3)):
+        assert_close(dkernels[k], conv_dkernel(case, cotangent, activations[k]))
+        cotangent = conv_dx(case, cotangent, kernels[k])
+    assert_close(dx, cotangent)
+
+
+@kinds()
+def test_jvp_is_the_product_rule(case, x64):
+    x, kernel, _ = conv_arrays(case)
+    rng = generator(case.name + "tangents")
+    dx, dkernel = rng.normal(size=case.x), rng.normal(size=case.kernel)
+    y, dy = jax.jit(lambda *args: jax.jvp(conv_under_test(case), args[:2], args[2:]))(x, kernel, dx, dkernel)
+    assert_close(y, conv(case, x, kernel))
+    assert_close(dy, conv(case, dx, kernel) + conv(case, x, dkernel))
+
+
+TINY = [
+    BY_NAME["same_3x3"]._replace(name="tiny", x=(1, 3, 2, 2), kernel=(2, 2, 2, 2), pads=((0, 1), (0, 1))),
+    BY_NAME["same_3x3"]._replace(name="tiny_1x1", x=(2, 2, 2, 2), kernel=(1, 1, 2, 2), pads=((0, 0), (0, 0))),
+    BY_NAME["same_3x3_stride_2_even"]._replace(
+        name="tiny_stride_2", x=(1, 4, 3, 1), kernel=(3, 2, 1, 2), pads=((0, 1), (0, 1))
+    ),
+    BY_NAME["depthwise_multiplier_2_dilated"]._replace(
+        name="tiny_depthwise", x=(1, 3, 3, 2), kernel=(2, 2, 1, 4), groups=2
+    ),
+]
+
+
+@cases(TINY)
+@pytest.mark.parametrize("second", [jax.jacfwd, jax.jacrev])
+def test_second_derivatives(case, second, x64):
+    """Of sum(conv(x, kernel)²) / 2, from the Jacobians A of x and B of kernel, built column by column:
+    AᵀA, BᵀB, and the mixed one AᵀB + Σ y ∂²y, whose last term is the bilinear map of two unit vectors.
+    """
+    x, kernel, _ = conv_arrays(case)
+
+    def half_square(x, kernel):
+        return jnp.sum(conv_under_test(case)(x, kernel) ** 2) / 2
+
+    (xx, xk), (kx, kk) = jax.jit(second(jax.grad(half_square, (0, 1)), (0, 1)))(x, kernel)
+
+    unit_x = np.eye(x.size).reshape(x.size, *x.shape)
+    unit_k = np.eye(kernel.size).reshape(kernel.size, *kernel.shape)
+    y = conv(case, x, kernel)
+    a = np.stack([conv(case, unit, kernel).ravel() for unit in unit_x], 1)
+    b = np.stack([conv(case, x, unit).ravel() for unit in unit_k], 1)
+    curvature = np.stack([conv_dx(case, y, unit).ravel() for unit in unit_k], 1)
+    assert_close(np.reshape(xx, (x.size, x.size)), a.T @ a)
+    assert_close(np.reshape(kk, (kernel.size, kernel.size)), b.T @ b)
+    assert_close(np.reshape(xk, (x.size, kernel.size)), a.T @ b + curvature)
+    assert_close(np.reshape(kx, (kernel.size, x.size)), (a.T @ b + curvature).T)

@@ -1,0 +1,234 @@
+"""`fnn.ops.max_pool` and `avg_pool` against loops over windows of real pixels, and against PyTorch."""
+
+from functools import lru_cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracle_cases import POOL, TORCH_VALUES, assert_close, generator, pair, pool_arrays, resolve_padding
+
+from fnn import ops
+
+BY_NAME = {case.name: case for case in POOL}
+KINDS = ["window_2_odd", "window_3_padded_1", "window_2_3_stride_1_2", "window_2_stride_3_gaps"]
+
+cases = pytest.mark.parametrize("case", POOL, ids=lambda case: case.name)
+kinds = pytest.mark.parametrize("case", [BY_NAME[name] for name in KINDS], ids=lambda case: case.name)
+both = pytest.mark.parametrize("kind", ["max", "avg"])
+
+
+# --- The oracle: for each output pixel, how much of each input pixel is in it. Both pools are that linear map
+# at a point, so value, gradient and tangent all follow from the shares.
+
+
+def windows(case):
+    """Each output pixel, with the real input pixels (rows, columns) that its window covers."""
+    window = pair(case.window)
+    stride = window if case.stride is None else pair(case.stride)
+    size, pads = case.x[1:3], []
+    for axis in range(2):
+        padding = case.padding if isinstance(case.padding, str) else case.padding[axis]
+        pads.append(resolve_padding(size[axis], window[axis], stride[axis], 1, padding))
+    assert tuple(pads) == case.pads
+    (top, bottom), (left, right) = pads
+    for row in range(0, size[0] + top + bottom - window[0] + 1, stride[0]):
+        for column in range(0, size[1] + left + right - window[1] + 1, stride[1]):
+            real = [
+                (r, c)
+                for r in range(row - top, row - top + window[0])
+                for c in range(column - left, column - left + window[1])
+                if 0 <= r < size[0] and 0 <= c < size[1]
+            ]
+            yield (row // stride[0], column // stride[1]), tuple(np.transpose(real))
+
+
+def shares(case, x, kind):
+    """Each output pixel, its input pixels, and the share (N, pixels, C) of each of them."""
+    for output, (rows, columns) in windows(case):
+        values = x[:, rows, columns]
+        weight = values == values.max(1, keepdims=True) if kind == "max" else np.ones_like(values)
+        yield output, rows, columns, weight / weight.sum(1, keepdims=True)
+
+
+def pool(case, x, kind, tangent=None):
+    y = np.zeros((len(x), *case.output[1:]))
+    for (oh, ow), rows, columns, share in shares(case, x, kind):
+        y[:, oh, ow] = (share * (x if tangent is None else tangent)[:, rows, columns]).sum(1)
+    return y
+
+
+def pool_dx(case, x, kind, cotangent):
+    dx = np.zeros(x.shape)
+    for (oh, ow), rows, columns, share in shares(case, x, kind):
+        for k, (r, c) in enumerate(zip(rows, columns, strict=True)):
+            dx[:, r, c] += share[:, k] * cotangent[:, oh, ow]
+    return dx
+
+
+# --- What is tested.
+
+
+def pool_under_test(case, kind):
+    return partial({"max": ops.max_pool, "avg": ops.avg_pool}[kind], **case.settings)
+
+
+@lru_cache
+def value_and_gradient(case, kind):
+    def function(x, cotangent):
+        y, pullback = jax.vjp(pool_under_test(case, kind), x)
+        return y, *pullback(cotangent)
+
+    return jax.jit(function)
+
+
+@cases
+@both
+def test_pool_is_its_definition(case, kind, x64):
+    x, cotangent = pool_arrays(case)
+    y, dx = value_and_gradient(case, kind)(x, cotangent)
+    assert y.dtype == dx.dtype == jnp.float64
+    assert_close(y, pool(case, x, kind))
+    assert_close(dx, pool_dx(case, x, kind, cotangent))
+
+
+@cases
+@both
+def test_pool_is_pytorchs(case, kind, x64):
+    with np.load(TORCH_VALUES) as file:
+        x, cotangent, want_y, want_dx = (
+            file[f"pool/{case.name}/{key}"] for key in ("x", "cotangent", kind, f"dx_{kind}")
+        )
+    y, dx = value_and_gradient(case, kind)(x, cotangent)
+    assert_close(y, want_y)
+    assert_close(dx, want_dx)
+
+
+@kinds
+@both
+def test_pool_without_jit(case, kind, x64):
+    x, _ = pool_arrays(case)
+    assert_close(pool_under_test(case, kind)(jnp.asarray(x)), pool(case, x, kind))
+
+
+@both
+def test_stride_defaults_to_the_window_and_padding_to_valid(kind, x64):
+    case = BY_NAME["window_2_3"]
+    x, _ = pool_arrays(case)
+    y = {"max": ops.max_pool, "avg": ops.avg_pool}[kind](jnp.asarray(x), window=(2, 3))
+    assert_close(y, pool(case, x, kind))
+
+
+@kinds
+@both
+def test_pool_under_vmap(case, kind, x64):
+    rng = generator(case.name + kind)
+    x, cotangent = rng.normal(size=(3, *case.x)), rng.normal(size=(3, *case.output))
+    y, dx = jax.vmap(value_and_gradient(case, kind))(x, cotangent)
+    for k in range(3):
+        assert_close(y[k], pool(case, x[k], kind))
+        assert_close(dx[k], pool_dx(case, x[k], kind, cotangent[k]))
+
+
+@kinds
+@both
+def test_jvp_takes_each_pixels_share(case, kind, x64):
+    x, _ = pool_arrays(case)
+    x = np.round(x)  # with ties
+    tangent = generator(case.name + "tangent").normal(size=case.x)
+    y, dy = jax.jvp(jax.jit(pool_under_test(case, kind)), (x,), (tangent,))
+    assert_close(y, pool(case, x, kind))
+    assert_close(dy, pool(case, x, kind, tangent))
+
+
+@kinds
+@both
+def test_second_derivative_of_the_half_square(case, kind, x64):
+    """∂ sum(y²)/2 = Pᵀy with P piecewise constant in x, so the Hessian times v is Pᵀ P v."""
+    x, _ = pool_arrays(case)
+    v = generator(case.name + "direction").normal(size=case.x)
+
+    def half_square(x):
+        return jnp.sum(pool_under_test(case, kind)(x) ** 2) / 2
+
+    hessian_v = jax.grad(lambda x: jnp.sum(jax.grad(half_square)(x) * v))
+    want = pool_dx(case, x, kind, pool(case, x, kind, v))
+    assert_close(jax.jit(hessian_v)(x), want)
+
+
+# --- Ties and padding, in closed form.
+
+
+@pytest.mark.parametrize(
+    ("window", "values", "want"),
+    [
+        ((2, 2), [[1, 1], [0, 1]], [[2, 2], [0, 2]]),  # three of four tie: a third of 6 each
+        ((2, 2), [[5, 5], [5, 5]], [[1.5, 1.5], [1.5, 1.5]]),
+        ((1, 2), [[3, 3], [2, 4]], [[3, 3], [0, 6]]),  # ties within a window only
+        ((2, 1), [[0, -1], [0, -2]], [[3, 6], [3, 0]]),
+    ],
+)
+def test_ties_share_the_gradient_equally(window, values, want):
+    x = jnp.asarray(values, jnp.float32).reshape(1, 2, 2, 1)
+    dx = jax.grad(lambda x: 6 * jnp.sum(ops.max_pool(x, window=window)))(x)
+    assert dx.dtype == jnp.float32
+    np.testing.assert_allclose(dx[0, :, :, 0], want, rtol=1e-6)
+
+
+def test_ties_in_overlapping_windows_add_up():
+    """Windows (a, a) and (a, b), b < a: a half from the first, and half plus one for the middle."""
+    x = jnp.asarray([2.0, 2.0, 1.0]).reshape(1, 1, 3, 1)
+    dx = jax.grad(lambda x: jnp.sum(ops.max_pool(x, window=(1, 2), stride=1)))(x)
+    np.testing.assert_allclose(dx.ravel(), [0.5, 1.5, 0.0], rtol=1e-6)
+
+
+def test_padding_takes_no_part_in_a_tie():
+    """All zeros, as after a relu: a corner window of 3×3 with padding 1 has four real pixels, an edge six."""
+    x = jnp.zeros((1, 3, 3, 1))
+    y, pullback = jax.vjp(lambda x: ops.max_pool(x, window=3, stride=1, padding=((1, 1), (1, 1))), x)
+    (dx,) = pullback(jnp.ones_like(y))
+    corner, edge, middle = 1 / 4, 1 / 6, 1 / 9
+    a = corner + 2 * edge + middle
+    b = 2 * corner + 2 * edge + edge + middle
+    c = 4 * corner + 4 * edge + middle
+    np.testing.assert_array_equal(y, np.zeros((1, 3, 3, 1)))
+    np.testing.assert_allclose(dx[0, :, :, 0], [[a, b + 0, a], [b, c, b], [a, b, a]], rtol=1e-6)
+
+
+def test_max_pool_of_very_negative_values_ignores_padding():
+    x = jnp.full((1, 3, 3, 2), -1e30)
+    y, pullback = jax.vjp(lambda x: ops.max_pool(x, window=2, stride=2, padding=((1, 1), (1, 1))), x)
+    (dx,) = pullback(jnp.ones_like(y))
+    np.testing.assert_array_equal(y, np.full((1, 2, 2, 2), np.float32(-1e30)))
+    assert np.isfinite(dx).all()
+    np.testing.assert_allclose(np.sum(dx), 8, rtol=1e-6)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 1), (1, 1)), ((0, 1), (2, 0))])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_mean_of_a_constant_is_the_constant(padding, stride):
+    """Padding must not count, and none of it may be NaN."""
+    x = jnp.full((2, 7, 5, 3), 3.0)
+    y, pullback = jax.vjp(lambda x: ops.avg_pool(x, window=3, stride=stride, padding=padding), x)
+    (dx,) = pullback(jnp.ones_like(y))
+    np.testing.assert_allclose(y, np.full(y.shape, 3.0), rtol=1e-6)
+    np.testing.assert_allclose(np.sum(dx), y.size, rtol=1e-5)  # each window hands out exactly its cotangent
+
+
+@both
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "padding", "want"),
+    [
+        ((28, 28), 3, None, "VALID", (9, 9)),
+        ((28, 28), 3, None, "SAME", (10, 10)),
+        ((7, 10), 2, None, "VALID", (3, 5)),
+        ((7, 10), 2, None, "SAME", (4, 5)),
+        ((13, 13), 3, 2, "VALID", (6, 6)),
+        ((112, 11), 3, 2, ((1, 1), (1, 1)), (56, 6)),
+        ((5, 5), 2, 3, "VALID", (2, 2)),
+    ],
+)
+def test_sizes_that_do_not_divide(kind, size, window, stride, padding, want):
+    pool = {"max": ops.max_pool, "avg": ops.avg_pool}[kind]
+    function = partial(pool, window=window, stride=stride, padding=padding)
+    assert jax.eval_shape(function, jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)).shape == (2, *want, 3)
