@@ -46,7 +46,7 @@ def random_crop(key: Key, x: Array, /, *, padding: int = 4) -> Array:
     count, *size = x.shape
     padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     tops, lefts = jax.random.randint(key, (2, count), 0, 2 * padding + 1)
-    # Measured on CPU inside a scan, slices cost a fifth of one-hot products, and they round nothing.
+    # Measured on CPU inside a scan: one-hot products take three times as long or more.
     return jax.vmap(lambda image, top, left: lax.dynamic_slice(image, (top, left, 0), size))(
         padded, tops, lefts
     )

@@ -58,8 +58,8 @@ def hold_out(
         if not 0 < quota < len(indices):
             label, part = classes[labels[indices[0]]], "training" if quota else name
             raise ValueError(
-                f"{name}={size} leaves no example of class {label!r}, which has {len(indices)}, in the {part} "
-                f"part; change {name} or add examples of that class"
+                f"{name}={size} leaves no example of class {label!r}, which has {len(indices)}, in the "
+                f"{part} part; change {name} or add examples of that class"
             )
     random = np.random.default_rng(seed)
     held = np.zeros(len(y), bool)

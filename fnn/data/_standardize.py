@@ -65,8 +65,7 @@ def _moments_of_bytes(x: np.ndarray) -> Moments:
         np.stack([np.bincount(channel, minlength=256) for channel in rows.T], axis=1) for rows in _chunks(x)
     )
     shares = counts / (x.size // x.shape[-1])
-    first = values[x.reshape(-1, x.shape[-1])[0]]
-    mean = first + ((values[:, None] - first) * shares).sum(0)
+    mean = values @ shares
     return _safe(mean, (np.square(values[:, None] - mean) * shares).sum(0))
 
 

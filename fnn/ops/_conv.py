@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -35,9 +36,9 @@ def conv(
     Returns:
         (N, Ho, Wo, Cout), Ho = ⌊(H + top + bottom − d(kh − 1) − 1) / s⌋ + 1.
 
-    On CPU this is a matrix product over the shifted images ("im2col"), whose gradients are matrix
-    products too: XLA's own gradient convolutions fall onto a naive loop there inside `scan`. GPU and TPU
-    use their libraries' convolutions.
+    On CPU this is a matrix product over the shifted images ("im2col"), and so are its gradients: XLA's own
+    gradient convolutions fall onto a naive loop there inside `scan`. GPU and TPU use their libraries'
+    convolutions. Differentiable in reverse mode, any number of times, but not in forward mode.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -53,12 +54,13 @@ def conv(
     return lax.platform_dependent(
         x.astype(dtype),
         kernel.astype(dtype),
-        cpu=partial(_as_matmul, window=window, groups=groups),
+        cpu=lambda x, kernel: _as_matmul(x, kernel, window, groups),
         default=partial(_as_library_call, window=window, groups=groups),
     )
 
 
-def _as_matmul(x: Array, kernel: Array, *, window: Window, groups: int) -> Array:
+def _product(x: Array, kernel: Array, window: Window, groups: int) -> Array:
+    """The shifted images side by side, times the kernel as one matrix."""
     kh, kw, per_group, features = kernel.shape
     views = shifted(x, window)
     if groups == 1:
@@ -68,6 +70,40 @@ def _as_matmul(x: Array, kernel: Array, *, window: Window, groups: int) -> Array
     kernels = kernel.reshape(kh * kw, per_group, groups, features // groups)
     y = jnp.einsum("nhwkgc,kcgf->nhwgf", patches, kernels)
     return y.reshape(n, height, width, features)
+
+
+_as_matmul = jax.custom_vjp(_product, nondiff_argnums=(2, 3))
+
+
+def _forward(x: Array, kernel: Array, window: Window, groups: int) -> tuple[Array, tuple[Array, Array]]:
+    return _product(x, kernel, window, groups), (x, kernel)
+
+
+def _backward(
+    window: Window, groups: int, inputs: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
+    """Gradients for the input and the kernel.
+
+    With stride 1 that of the input is again a convolution, of dy with the flipped kernel whose channels
+    and features are exchanged: twice as fast as adding the shifted images back where they came from.
+    """
+    x, kernel = inputs
+    (d_kernel,) = jax.vjp(lambda kernel: _product(x, kernel, window, groups), kernel)[1](dy)
+    if groups == 1 and window.stride == (1, 1):
+        flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+        return _product(dy, flipped, _reversed(window), groups), d_kernel
+    (dx,) = jax.vjp(lambda x: _product(x, kernel, window, groups), x)[1](dy)
+    return dx, d_kernel
+
+
+def _reversed(window: Window) -> Window:
+    """The window through which the outputs of a window of stride 1 see its inputs."""
+    reach = [(k - 1) * d for k, d in zip(window.size, window.dilation, strict=True)]
+    padding = tuple((r - lo, r - hi) for r, (lo, hi) in zip(reach, window.padding, strict=True))
+    return window._replace(padding=padding)
+
+
+_as_matmul.defvjp(_forward, _backward)
 
 
 def _as_library_call(x: Array, kernel: Array, *, window: Window, groups: int) -> Array:

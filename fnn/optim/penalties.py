@@ -25,7 +25,7 @@ def l1(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") ->
         pattern: shell pattern on the path of a leaf; `*` also crosses `/`.
 
     Returns:
-        A scalar, float32 or wider. Of the subgradients at w = 0 the one used is 0.
+        A scalar, float32 or wider. Its gradient is λ sign(w), which is 0 at w = 0.
 
     Raises:
         ValueError: if the pattern matches no parameter, or `strength` is a number below 0.
@@ -41,7 +41,10 @@ def l1(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") ->
     """
     check_range("strength", strength, at_least=0)
     kernels = [at_least_float32(w) for w in matching(params, pattern)]
-    return known_number("strength", strength) * sum((jnp.sum(jnp.abs(w)) for w in kernels), jnp.zeros(()))
+    # |w| as w · sign(w), since the gradient of jnp.abs at 0 is 1 and would move a weight that has died.
+    return known_number("strength", strength) * sum(
+        (jnp.sum(w * jnp.sign(w)) for w in kernels), jnp.zeros(())
+    )
 
 
 def l2(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") -> Array:

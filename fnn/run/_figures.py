@@ -1,0 +1,203 @@
+"""The figures of a run: learning curves, the confusion matrix, the worst mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import ArrayLike
+
+_INK, _GREY, _LINE = "#26323d", "#6b7884", "#d5dbe0"
+_TRAIN, _VALIDATION = "#d08a4c", "#1f4e79"  # apart in greyscale too
+_SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#a9c3da", "#4a7ba6", "#123a5e"])
+_CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
+_SHEET_COLUMNS, _SHEET_ROWS = 6, 4
+
+
+def confusion_matrix(y: ArrayLike, outputs: ArrayLike, classes: int) -> np.ndarray:
+    """How often each class was taken for each: counts [true, predicted].
+
+    Args:
+        y: (N,) integers, the true classes.
+        outputs: (N, C) scores; the largest is the prediction.
+        classes: C.
+    """
+    y, predicted = np.asarray(y), np.argmax(outputs, axis=-1)
+    return np.bincount(y * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def worst_mistakes(y: ArrayLike, outputs: ArrayLike, count: int) -> np.ndarray:
+    """Indices of the misclassified examples with the highest loss, the worst first, `count` at most.
+
+    Args:
+        y: (N,) integers, the true classes.
+        outputs: (N, C) logits.
+    """
+    y, outputs = np.asarray(y), np.asarray(outputs, np.float64)
+    loss = -np.take_along_axis(_log_softmax(outputs), y[:, None], axis=-1)[:, 0]
+    wrong = np.flatnonzero(outputs.argmax(axis=-1) != y)
+    return wrong[np.argsort(-loss[wrong], kind="stable")][:count]
+
+
+def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Loss, and accuracy where there is one, of training and validation by epoch; the best epoch is marked.
+
+    Args:
+        history: the metrics of each epoch, as in `fnn.Fit`.
+        path: the PNG to write.
+
+    Raises:
+        ValueError: no epoch is in the history.
+    """
+    if not history:
+        raise ValueError("there are no learning curves to draw: no epoch has ended")
+    names = [name for name in ("loss", "accuracy") if f"validation_{name}" in history[0]]
+    best = max(range(len(history)), key=lambda epoch: _rank(history[epoch]))
+    epochs = np.arange(1, len(history) + 1)
+    figure = _figure(1.2 + 4.2 * len(names), 3.6)
+    marker = "o" if len(history) <= 20 else ""
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        _plain(axes, name.capitalize())
+        train, validation = ([m[k] for m in history] for k in (name, f"validation_{name}"))
+        axes.axvline(best + 1, color=_GREY, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+        line: dict[str, Any] = {"marker": marker, "markersize": 3.5, "linewidth": 1.6}
+        axes.plot(epochs, train, color=_TRAIN, linestyle="--", label="train", **line)
+        axes.plot(epochs, validation, color=_VALIDATION, label="validation", **line)
+        ring: dict[str, Any] = {"color": "white", "mec": _VALIDATION, "mew": 1.8, "ms": 7.5, "clip_on": False}
+        axes.plot(best + 1, validation[best], "o", **ring)
+        reached = f"{validation[best]:.2%}" if name == "accuracy" else f"{validation[best]:.4g}"
+        axes.set_title(f"best epoch {best + 1}: {reached}", loc="right", color=_GREY, fontsize=9, pad=10)
+        axes.set_xlabel("epoch", color=_GREY)
+        axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+        axes.set_xlim(0.5, len(history) + 0.5)
+        axes.grid(axis="y", color=_LINE, linewidth=0.7)
+        if name == "accuracy":
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        elif 0 < 50 * min(train + validation) < max(train + validation):
+            axes.set_yscale("log")
+        axes.legend(frameon=False, labelcolor=_INK, fontsize=9)
+    _save(figure, path)
+
+
+def draw_confusion(matrix: ArrayLike, classes: Sequence[str], path: Path) -> None:
+    """The confusion matrix, coloured by the share of each true class, with counts up to 20 classes.
+
+    Args:
+        matrix: (C, C) counts [true, predicted].
+        classes: the C names.
+        path: the PNG to write.
+    """
+    matrix = np.asarray(matrix)
+    size, total = len(classes), matrix.sum()
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(0.5 * size, 3.2, 11.0))
+    figure = _figure(side + 2.0, side + 1.3)
+    axes = figure.subplots()
+    _plain(axes, f"{np.trace(matrix):,} of {total:,} correct ({np.trace(matrix) / max(total, 1):.1%})")
+    # The square root shows a class's few mistakes beside its many hits.
+    image = axes.imshow(share, cmap=_SHADES, norm=PowerNorm(0.5, 0.0, 1.0), interpolation="nearest")
+    shown = range(0, size, -(-size // 50))
+    labels = [_short(classes[i]) for i in shown]
+    long = max(map(len, labels)) > 3
+    small = 9 if size <= 20 else 7
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    axes.set_xticks(shown, labels, fontsize=small, **turned)
+    axes.set_yticks(shown, labels, fontsize=small)
+    axes.set_xlabel("predicted", color=_GREY)
+    axes.set_ylabel("true", color=_GREY)
+    axes.spines[:].set_visible(False)
+    axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
+    axes.tick_params(which="both", length=0)
+    axes.grid(which="minor", color=_LINE, linewidth=0.6 if size <= 50 else 0.2)
+    if size <= 20:
+        for (true, predicted), count in np.ndenumerate(matrix):
+            ink = "white" if share[true, predicted] > 0.3 else _INK if count else _LINE
+            axes.text(predicted, true, f"{count}", color=ink, size=10 if size <= 10 else 8, **_CENTRED)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, aspect=30, format=PercentFormatter(1.0, 0))
+    bar.set_label("share of the true class", color=_GREY)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(colors=_GREY, labelsize=8, length=0)
+    _save(figure, path)
+
+
+def draw_mistakes(x: ArrayLike, y: ArrayLike, outputs: ArrayLike, classes: Sequence[str], path: Path) -> bool:
+    """The misclassified images with the highest loss, each with its true and its predicted class.
+
+    Args:
+        x: (N, H, W, C) images of 1 or 3 channels, as they are in the dataset.
+        y: (N,) integers, the true classes.
+        outputs: (N, C) logits.
+        classes: the C names.
+        path: the PNG to write.
+
+    Returns:
+        Whether `x` are images; of anything else nothing is drawn.
+    """
+    x, y, outputs = np.asarray(x), np.asarray(y), np.asarray(outputs, np.float64)
+    if x.ndim != 4 or x.shape[-1] not in (1, 3):
+        return False
+    worst = worst_mistakes(y, outputs, _SHEET_ROWS * _SHEET_COLUMNS)
+    if not worst.size:
+        figure = _figure(6.0, 1.6)
+        figure.text(0.5, 0.5, f"No mistakes in {len(y):,} images", color=_INK, size=13, **_CENTRED)
+        _save(figure, path)
+        return True
+    predicted = outputs.argmax(axis=-1)
+    sure = np.exp(_log_softmax(outputs[worst])).max(axis=-1)
+    names = [(_short(classes[y[i]]), _short(classes[predicted[i]])) for i in worst]
+    arrow = " →\n" if max(len(true + taken) for true, taken in names) > 12 else " → "
+    columns = min(_SHEET_COLUMNS, len(worst))
+    rows = -(-len(worst) // columns)
+    figure = _figure(max(1.6 * columns, 4.0), 0.5 + (2.0 if "\n" in arrow else 1.85) * rows)
+    mistakes = int((predicted != y).sum())
+    which = "" if mistakes == len(worst) else f", the {len(worst)} with the highest loss"
+    figure.suptitle(f"{mistakes:,} of {len(y):,} mistaken{which} (true → predicted)", color=_INK, fontsize=11)
+    low, high = (0.0, 255.0) if x.dtype == np.uint8 else (min(0.0, float(x.min())), float(x.max()))
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, i, (true, taken), p in zip(grid, worst, names, sure, strict=False):
+        pixels = (x[i] - low) / max(high - low, 1e-12)
+        axes.imshow(pixels.squeeze(-1) if x.shape[-1] == 1 else pixels, cmap="gray", vmin=0.0, vmax=1.0)
+        axes.set_title(f"{true}{arrow}{taken} ({p:.0%})", fontsize=8.5, color=_INK, pad=4)
+    for axes in grid:
+        axes.axis("off")
+    _save(figure, path)
+    return True
+
+
+def _log_softmax(outputs: np.ndarray) -> np.ndarray:
+    shifted = outputs - outputs.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _rank(metrics: Mapping[str, float]) -> tuple[float, float]:
+    """What `fnn.fit` calls better: validation accuracy, then a lower validation loss."""
+    return metrics.get("validation_accuracy", 0.0), -metrics["validation_loss"]
+
+
+def _short(name: str, most: int = 18) -> str:
+    name = name if len(name) <= most else name[: most - 1] + "…"
+    return name.replace("$", r"\$")  # no mathematics
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+
+
+def _plain(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", color=_INK, fontsize=11, pad=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_LINE)
+    axes.tick_params(which="both", colors=_GREY, labelsize=9, length=3)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=160, format="png", facecolor="white")

@@ -1,0 +1,201 @@
+"""The report of a run: one page that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+_CAPTIONS = {
+    "curves": "Learning curves. Training figures are means over an epoch while it learns, validation figures "
+    "are measured at its end.",
+    "confusion": "How often each class was taken for each; darker is a larger share of the true class.",
+    "mistakes": "The worst mistakes: true → predicted class, with the probability of the prediction.",
+}
+
+_PAGE = Template("""\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>$title</title>
+<style>
+:root { --ink: #26323d; --grey: #64717d; --line: #dfe4e8; --page: #fff; --box: #f5f7f9; --warn: #b4531a; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #dde4ea; --grey: #93a1ad; --line: #36414b; --page: #151a1f; --box: #1e252c;
+    --warn: #f0a36b; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 60rem; padding: 2.5rem 1.25rem 4rem; background: var(--page);
+  color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; }
+h1 { margin: 0; font-size: 1.05rem; font-weight: 600; color: var(--grey); overflow-wrap: anywhere; }
+h2 { margin: 2.75rem 0 0.75rem; font-size: 1.2rem; font-weight: 600; }
+.headline { margin: 0.25rem 0 0; font-size: clamp(2rem, 8vw, 3.25rem); font-weight: 700; line-height: 1.15; }
+.facts { margin: 0.5rem 0 0; color: var(--grey); }
+.stopped { margin: 1.25rem 0 0; padding: 0.6rem 0.9rem; border-left: 4px solid var(--warn);
+  background: var(--box); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.35rem 1.5rem 0.35rem 0; border-bottom: 1px solid var(--line); text-align: left;
+  vertical-align: top; }
+th { font-weight: 500; color: var(--grey); white-space: nowrap; }
+.numbers td, .numbers th + th { text-align: right; }
+.words td { overflow-wrap: anywhere; }
+figure { margin: 0 0 2rem; }
+img { display: block; max-width: 100%; max-height: 48rem; margin: 0 auto; padding: 0.5rem;
+  background: #fff; border: 1px solid var(--line); border-radius: 6px; }
+figcaption { margin-top: 0.6rem; color: var(--grey); font-size: 0.9rem; text-align: center; }
+pre { margin: 0; padding: 0.9rem 1rem; overflow-x: auto; background: var(--box); border-radius: 6px;
+  font: 0.82rem/1.5 ui-monospace, monospace; }
+summary { cursor: pointer; color: var(--grey); }
+details[open] summary { margin-bottom: 0.75rem; }
+</style>
+</head>
+<body>
+<header>
+<h1>$title</h1>
+<p class="headline">$headline</p>
+<p class="facts">$facts</p>
+$stopped
+</header>
+<main>
+$sections
+</main>
+</body>
+</html>
+""")
+
+
+def write_report(directory: Path) -> Path:
+    """Write `report.html` from what a run directory holds.
+
+    The page shows `results.json`, `metrics.jsonl`, the figures in `figures/`, `summary.txt` (which may be
+    absent), `config.toml` and `environment.json`. Images and styles are inside; it loads nothing.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        FileNotFoundError: the directory lacks one of those files.
+    """
+    results = json.loads(_text(directory, "results.json"))
+    epochs = [json.loads(line) for line in _text(directory, "metrics.jsonl").splitlines()]
+    environment = json.loads(_text(directory, "environment.json"))
+    summary = directory / "summary.txt"
+    parts = {name: part for name, part in results.items() if isinstance(part, dict)}
+    facts = {name: part for name, part in results.items() if name not in (*parts, "stopped")}
+    sections = [
+        ("Results", _numbers(parts)),
+        ("Figures", "\n".join(map(_figure, _images(directory / "figures")))),
+        ("Epochs", _epochs(epochs)),
+        ("Network", f"<pre>{escape(summary.read_text('utf-8'))}</pre>" if summary.exists() else ""),
+        ("Config", f"<pre>{escape(_text(directory, 'config.toml'))}</pre>"),
+        ("Environment", _words(environment)),
+    ]
+    page = _PAGE.substitute(
+        title=escape("/".join(directory.resolve().parts[-2:])),
+        headline=escape(_headline(parts)),
+        facts=escape(" · ".join(f"{_name(name)} {_value(value)}" for name, value in facts.items())),
+        stopped=f'<p class="stopped">{escape(results["stopped"])}</p>' if results.get("stopped") else "",
+        sections="\n".join(
+            f"<section>\n<h2>{name}</h2>\n{body}\n</section>" for name, body in sections if body
+        ),
+    )
+    path = directory / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _text(directory: Path, name: str) -> str:
+    try:
+        return (directory / name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{directory} has no {name}, so it is not a run to report on") from None
+
+
+def _headline(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """The accuracy, or the loss where there is none; of the test part, or of validation."""
+    for part in ("test", "validation"):
+        for metric in ("accuracy", "loss"):
+            if metric in parts.get(part, ()):
+                return f"{_value(parts[part][metric], metric)} {part} {metric}"
+    return "no results"
+
+
+def _numbers(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """A table with a row for each part of the data and a column for each metric."""
+    metrics = list(dict.fromkeys(metric for part in parts.values() for metric in part))
+    rows = [
+        (name, *(_value(part[metric], metric) if metric in part else "–" for metric in metrics))
+        for name, part in parts.items()
+    ]
+    return _table(["", *map(_name, metrics)], rows) if rows else ""
+
+
+def _epochs(epochs: Sequence[Mapping[str, Any]]) -> str:
+    """A table of all epochs, folded up."""
+    if not epochs:
+        return ""
+    names = list(dict.fromkeys(name for metrics in epochs for name in metrics))
+    rows = [[_value(metrics.get(name, "–"), name) for name in names] for metrics in epochs]
+    return f"<details>\n<summary>all {len(epochs)}</summary>\n{_table(map(_name, names), rows)}\n</details>"
+
+
+def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+    names = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    lines = [f"<tr>{names}</tr>"]
+    for name, *values in rows:
+        cells = "".join(f"<td>{escape(value)}</td>" for value in values)
+        lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+    return _lines('<div class="wide"><table class="numbers">', *lines, "</table></div>")
+
+
+def _words(environment: Mapping[str, Any]) -> str:
+    """A table of names and values; a list or a table inside takes a line for each entry."""
+    rows = []
+    for name, value in environment.items():
+        if isinstance(value, dict):
+            lines = [f"{key} {item}" for key, item in value.items()]
+        else:
+            lines = [str(item) for item in (value if isinstance(value, list) else [value])]
+        cell = "<br>".join(map(escape, lines)) or "–"
+        rows.append(f'<tr><th scope="row">{escape(name)}</th><td>{cell}</td></tr>')
+    return _lines('<table class="words">', *rows, "</table>") if rows else ""
+
+
+def _images(folder: Path) -> list[Path]:
+    """The figures, those with a caption first."""
+    rank = {name: place for place, name in enumerate(_CAPTIONS)}
+    return sorted(folder.glob("*.png"), key=lambda path: (rank.get(path.stem, len(rank)), path.name))
+
+
+def _figure(path: Path) -> str:
+    caption = escape(_CAPTIONS.get(path.stem, _name(path.stem)))
+    data = b64encode(path.read_bytes()).decode("ascii")
+    return (
+        f'<figure><img alt="{escape(_name(path.stem))}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _lines(*lines: str) -> str:
+    return "\n".join(lines)
+
+
+def _name(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _value(value: Any, name: str = "") -> str:
+    """Accuracies in percent, counts with commas, other numbers to four digits."""
+    if isinstance(value, float) and name.endswith("accuracy"):
+        return f"{value:.2%}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,524 @@
+"""Optimizers against NumPy written from the formulas, against PyTorch, and one table of properties."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnn import optim
+
+TORCH = np.load(Path(__file__).with_name("torch_values.npz"))
+MATRIX, START = TORCH["matrix"], TORCH["start"]
+
+# Each optimizer with hyperparameters that it converges with, as keyword arguments: learning_rate first.
+TABLE: dict[str, tuple[Callable[..., optim.Optimizer], dict[str, float]]] = {
+    "sgd": (optim.sgd, {"learning_rate": 0.1}),
+    "momentum": (optim.momentum, {"learning_rate": 0.05, "momentum": 0.8}),
+    "nesterov": (optim.nesterov, {"learning_rate": 0.05, "momentum": 0.8}),
+    "adagrad": (optim.adagrad, {"learning_rate": 0.5, "eps": 1e-3}),
+    "rmsprop": (optim.rmsprop, {"learning_rate": 0.01, "decay": 0.8, "eps": 1e-2}),
+    "adam": (optim.adam, {"learning_rate": 0.05, "b1": 0.8, "b2": 0.95, "eps": 1e-3}),
+    "adam, uncorrected": (
+        partial(optim.adam, bias_correction=False),
+        {"learning_rate": 0.05, "b1": 0.8, "b2": 0.95, "eps": 1e-3},
+    ),
+    "clip and adam": (
+        lambda learning_rate, max_norm: optim.chain(
+            optim.clip_by_global_norm(max_norm), optim.adam(learning_rate)
+        ),
+        {"learning_rate": 0.05, "max_norm": 0.5},
+    ),
+}
+every_optimizer = pytest.mark.parametrize("name", TABLE)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+# --- the problem: f(x) = ½ xᵀ A x + Σ log cosh x, as a tree of a matrix and a vector ---------------------
+
+
+def as_tree(x: Any) -> dict[str, Any]:
+    return {"layer": {"kernel": x[:4].reshape(2, 2), "bias": x[4:]}}
+
+
+def as_vector(tree: dict[str, Any]) -> jax.Array:
+    return jnp.concatenate([tree["layer"]["kernel"].ravel(), tree["layer"]["bias"]])
+
+
+def objective(params: dict[str, Any]) -> jax.Array:
+    x = as_vector(params)
+    return 0.5 * x @ (jnp.asarray(MATRIX, x.dtype) @ x) + jnp.sum(jnp.log(jnp.cosh(x)))
+
+
+def numpy_gradient(x: np.ndarray) -> np.ndarray:
+    return MATRIX @ x + np.tanh(x)
+
+
+def run(optimizer: optim.Optimizer, steps: int, dtype: Any = float) -> tuple[jax.Array, Any]:
+    """The points and the states after each step, stacked: one scan."""
+    params = as_tree(jnp.asarray(START, dtype))
+
+    def step(carry: Any, _: None) -> tuple[Any, Any]:
+        params, state = carry
+        updates, state = optimizer.update(jax.grad(objective)(params), state, params)
+        params = optim.apply_updates(params, updates)
+        return (params, state), (as_vector(params), state)
+
+    return jax.lax.scan(step, (params, optimizer.init(params)), length=steps)[1]
+
+
+def after(steps: int, stacked: Any) -> Any:
+    """What `run` stacked, after so many steps."""
+    return jax.tree.map(lambda leaf: leaf[steps - 1], stacked)
+
+
+# --- NumPy oracles: hyperparameters are functions of the step, results are (points, slots) ---------------
+
+
+def numpy_sgd(steps: int, learning_rate: Any) -> tuple[list[Any], dict[str, Any]]:
+    x, points = START.copy(), []
+    for t in range(steps):
+        x = x - learning_rate(t) * numpy_gradient(x)
+        points.append(x)
+    return points, {}
+
+
+def numpy_momentum(steps: int, learning_rate: Any, momentum: Any) -> tuple[list[Any], dict[str, Any]]:
+    x, v, points = START.copy(), np.zeros(6), []
+    for t in range(steps):
+        v = momentum(t) * v - learning_rate(t) * numpy_gradient(x)
+        x = x + v
+        points.append(x)
+    return points, {"velocity": v}
+
+
+def numpy_nesterov(steps: int, learning_rate: Any, momentum: Any) -> tuple[list[Any], dict[str, Any]]:
+    """The form that is not rearranged; the points are the look-ahead x + ρ v of the following step."""
+    x, v, points = START.copy(), np.zeros(6), []
+    for t in range(steps):
+        v = momentum(t) * v - learning_rate(t) * numpy_gradient(x + momentum(t) * v)
+        x = x + v
+        points.append(x + momentum(t + 1) * v)
+    return points, {"velocity": v}
+
+
+def numpy_adagrad(steps: int, learning_rate: Any, eps: Any) -> tuple[list[Any], dict[str, Any]]:
+    x, cache, points = START.copy(), np.zeros(6), []
+    for t in range(steps):
+        dx = numpy_gradient(x)
+        cache = cache + dx**2
+        x = x - learning_rate(t) * dx / (np.sqrt(cache) + eps(t))
+        points.append(x)
+    return points, {"sum_of_squares": cache}
+
+
+def numpy_rmsprop(steps: int, learning_rate: Any, decay: Any, eps: Any) -> tuple[list[Any], dict[str, Any]]:
+    x, cache, points = START.copy(), np.zeros(6), []
+    for t in range(steps):
+        dx = numpy_gradient(x)
+        cache = decay(t) * cache + (1 - decay(t)) * dx**2
+        x = x - learning_rate(t) * dx / (np.sqrt(cache) + eps(t))
+        points.append(x)
+    return points, {"mean_square": cache}
+
+
+def numpy_adam(
+    steps: int, learning_rate: Any, b1: Any, b2: Any, eps: Any, bias_correction: bool = True
+) -> tuple[list[Any], dict[str, Any]]:
+    x, m, v, b1_product, b2_product, points = START.copy(), np.zeros(6), np.zeros(6), 1.0, 1.0, []
+    for t in range(steps):
+        dx = numpy_gradient(x)
+        m = b1(t) * m + (1 - b1(t)) * dx
+        v = b2(t) * v + (1 - b2(t)) * dx**2
+        b1_product, b2_product = b1_product * b1(t), b2_product * b2(t)
+        mt = m / (1 - b1_product) if bias_correction else m
+        vt = v / (1 - b2_product) if bias_correction else v
+        x = x - learning_rate(t) * mt / (np.sqrt(vt) + eps(t))
+        points.append(x)
+    return points, {"first_moment": m, "second_moment": v}
+
+
+def numpy_clip_and_adam(steps: int, learning_rate: Any, max_norm: Any) -> tuple[list[Any], dict[str, Any]]:
+    x, m, v, points = START.copy(), np.zeros(6), np.zeros(6), []
+    for t in range(steps):
+        dx = numpy_gradient(x)
+        dx = dx * min(1, max_norm(t) / np.linalg.norm(dx))
+        m = 0.9 * m + 0.1 * dx
+        v = 0.999 * v + 0.001 * dx**2
+        x = x - learning_rate(t) * m / (1 - 0.9 ** (t + 1)) / (np.sqrt(v / (1 - 0.999 ** (t + 1))) + 1e-8)
+        points.append(x)
+    return points, {}
+
+
+ORACLES = {
+    "sgd": numpy_sgd,
+    "momentum": numpy_momentum,
+    "nesterov": numpy_nesterov,
+    "adagrad": numpy_adagrad,
+    "rmsprop": numpy_rmsprop,
+    "adam": numpy_adam,
+    "adam, uncorrected": partial(numpy_adam, bias_correction=False),
+    "clip and adam": numpy_clip_and_adam,
+}
+
+
+def constant(value: float) -> Callable[[Any], Any]:
+    return lambda t: value
+
+
+def varying(value: float) -> Callable[[Any], Any]:
+    """A schedule for NumPy and JAX alike, which starts at the value and falls by a third in 50 steps."""
+    return lambda t: value * (1 - (float(t) if isinstance(t, int) else t.astype(float)) / 150)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("schedule", [constant, varying])
+@every_optimizer
+def test_points_and_slots_are_those_of_the_formula(name: str, schedule: Any) -> None:
+    make, numbers = TABLE[name]
+    hyperparameters = {key: schedule(value) for key, value in numbers.items()}
+    points, states = run(make(**(numbers if schedule is constant else hyperparameters)), 50)
+    for steps in (1, 2, 10, 50):
+        expected, slots = ORACLES[name](steps, **hyperparameters)
+        np.testing.assert_allclose(points[:steps], np.stack(expected), rtol=1e-12, atol=1e-12)
+        state = after(steps, states)
+        for slot, value in slots.items():
+            np.testing.assert_allclose(as_vector(getattr(state, slot)), value, rtol=1e-12, atol=1e-12)
+        counts = [s.count for s in (state if name == "clip and adam" else (state,))]
+        assert [int(count) for count in counts] == [steps] * len(counts)
+
+
+@pytest.mark.usefixtures("float64")
+def test_adam_carries_one_minus_the_product_of_its_scheduled_betas() -> None:
+    _, states = run(optim.adam(0.1, b1=varying(0.9), b2=varying(0.99)), 10)
+    state, t = after(10, states), np.arange(10)
+    np.testing.assert_allclose(state.first_weight, 1 - np.prod(varying(0.9)(t)), rtol=1e-13)
+    np.testing.assert_allclose(state.second_weight, 1 - np.prod(varying(0.99)(t)), rtol=1e-13)
+
+
+def test_adams_correction_loses_no_digits_in_float32() -> None:
+    state = optim.adam_init(jnp.zeros(1))
+    for steps in (1, 2, 3):
+        _, state = optim.adam_update(jnp.ones(1), state, learning_rate=0.1, b1=0.9, b2=0.999, eps=1e-8)
+        np.testing.assert_allclose(state.second_weight, 1 - 0.999**steps, rtol=1e-6)
+
+
+# --- PyTorch ----------------------------------------------------------------------------------------------
+
+AS_IN_TORCH = {
+    "sgd": optim.sgd(0.1),
+    "momentum": optim.momentum(0.05, 0.9),
+    "nesterov": optim.nesterov(0.05, 0.9),
+    "adagrad": optim.adagrad(0.3, eps=0.1),
+    "rmsprop": optim.rmsprop(0.05, decay=0.9, eps=0.1),
+    "adam": optim.adam(0.1, b1=0.8, b2=0.99, eps=0.1),
+}
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", AS_IN_TORCH)
+def test_the_trajectory_is_that_of_pytorch(name: str) -> None:
+    points, _ = run(AS_IN_TORCH[name], len(TORCH[name]))
+    np.testing.assert_allclose(points, TORCH[name], rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.usefixtures("float64")
+def test_momentum_has_the_learning_rate_inside_the_velocity_and_pytorch_outside() -> None:
+    drop = optim.piecewise((5,), (0.05, 0.005))
+    points, _ = run(optim.momentum(drop, 0.9), 20)
+    theirs = TORCH["momentum_drop"]
+    np.testing.assert_allclose(points[:5], theirs[:5], rtol=1e-6)  # the schedule is float32
+    ours = numpy_momentum(6, lambda t: 0.05 if t < 5 else 0.005, constant(0.9))[0][5]
+    np.testing.assert_allclose(points[5], ours, rtol=1e-5)
+    assert np.max(np.abs(points[5] - theirs[5])) > 0.01
+
+
+@pytest.mark.usefixtures("float64")
+def test_clipping_is_that_of_pytorch_but_for_its_1e_6() -> None:
+    gradient = TORCH["clip_gradient"]
+    clip = optim.clip_by_global_norm(0.5)
+    clipped, _ = clip.update(as_tree(jnp.asarray(gradient)), clip.init(None))
+    norm = np.linalg.norm(gradient)
+    np.testing.assert_allclose(as_vector(clipped), TORCH["clipped"] * (norm + 1e-6) / norm, rtol=1e-13)
+
+
+# --- numbers in which frameworks differ -------------------------------------------------------------------
+
+
+def test_adagrads_accumulator_starts_at_zero() -> None:
+    optimizer = optim.adagrad(0.5)
+    state = optimizer.init(jnp.zeros(3))
+    assert state.sum_of_squares.tolist() == [0, 0, 0]
+    updates, _ = optimizer.update(jnp.array([1e-3, -2.0, 1e4]), state)
+    np.testing.assert_allclose(updates, [-0.5, 0.5, -0.5], rtol=1e-4)
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-8])
+@pytest.mark.parametrize("make", [optim.adagrad, optim.rmsprop, optim.adam])
+def test_a_gradient_of_zero_moves_nothing_and_keeps_derivatives_finite(make: Any, eps: float) -> None:
+    def moved(learning_rate: Any, start: Any) -> jax.Array:
+        optimizer = make(learning_rate, eps=eps)
+        x, state = start, optimizer.init(start)
+        for _ in range(2):
+            updates, state = optimizer.update(jax.grad(lambda x: jnp.sum(x**2))(x), state)
+            x = optim.apply_updates(x, updates)
+        return x
+
+    assert moved(0.1, jnp.zeros(2)).tolist() == [0, 0]
+    through_training = jax.jacobian(moved, argnums=(0, 1))(0.1, jnp.zeros(2))
+    assert all(np.all(np.isfinite(derivative)) for derivative in through_training)
+
+
+def test_a_nan_is_not_hidden() -> None:
+    for optimizer in (optim.adagrad(0.1), optim.adam(0.1), optim.clip_by_global_norm(1.0)):
+        state = optimizer.init(jnp.zeros(2))
+        _, state = optimizer.update(jnp.array([jnp.nan, 1.0]), state)
+        if not isinstance(state, optim.ClipState):
+            updates, _ = optimizer.update(jnp.ones(2), state)
+            assert np.isnan(updates).tolist() == [True, False]
+    clip = optim.clip_by_global_norm(1.0)
+    updates, _ = clip.update(jnp.array([jnp.nan, 1.0]), clip.init(None))
+    assert np.isnan(updates).all()
+
+
+# --- clipping, chain, apply_updates -----------------------------------------------------------------------
+
+
+def test_clipping_keeps_short_gradients_shortens_long_ones_and_leaves_zero() -> None:
+    clip = optim.clip_by_global_norm(10.0)
+    tree = {"a": jnp.array(3.0), "b": jnp.array(4.0)}
+    state = clip.init(tree)
+    assert jax.tree.map(float, clip.update(tree, state)[0]) == {"a": 3.0, "b": 4.0}
+    long = jax.tree.map(lambda x: 4 * x, tree)
+    np.testing.assert_allclose(optim.global_norm(long), 20.0)
+    assert jax.tree.map(float, clip.update(long, state)[0]) == {"a": 6.0, "b": 8.0}
+    zero = jax.tree.map(jnp.zeros_like, tree)
+    assert jax.tree.map(float, clip.update(zero, state)[0]) == {"a": 0.0, "b": 0.0}
+
+
+def test_the_clip_follows_a_schedule() -> None:
+    clip = optim.clip_by_global_norm(optim.piecewise((2,), (1.0, 0.25)))
+    state = clip.init(None)
+    norms = []
+    for _ in range(4):
+        updates, state = clip.update(jnp.array([0.0, 8.0]), state)
+        norms.append(float(updates[1]))
+    assert norms == [1.0, 1.0, 0.25, 0.25]
+
+
+def test_the_global_norm_of_many_bfloat16_numbers_is_summed_in_float32() -> None:
+    norm = optim.global_norm({"a": jnp.ones(70_000, jnp.bfloat16), "b": jnp.ones(30_000, jnp.bfloat16)})
+    assert norm.dtype == jnp.float32
+    np.testing.assert_allclose(norm, np.sqrt(100_000), rtol=1e-6)
+    assert float(optim.global_norm({})) == 0
+    assert jax.grad(optim.global_norm)(jnp.zeros(2)).tolist() == [0, 0]
+
+
+def test_apply_updates_adds_and_keeps_the_dtypes_of_the_parameters() -> None:
+    params = {"a": jnp.array([1.0, 2.0], jnp.bfloat16), "b": jnp.array(3.0), "none": None}
+    new = optim.apply_updates(params, {"a": jnp.array([0.5, -1.0]), "b": jnp.array(-1.0), "none": None})
+    assert new["a"].tolist() == [1.5, 1.0]
+    assert new["a"].dtype == jnp.bfloat16
+    assert float(new["b"]) == 2.0
+
+
+def test_chain_takes_what_another_library_calls_an_optimizer_and_is_taken_by_it() -> None:
+    class GradientTransformation(NamedTuple):  # the whole protocol
+        init: Any
+        update: Any
+
+    def decay(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        return jax.tree.map(lambda g, p: g + 0.5 * p, updates, params), state
+
+    theirs = GradientTransformation(lambda params: (), decay)
+    init, update = optim.chain(theirs, optim.sgd(0.1))
+    params = {"w": jnp.array([2.0])}
+    updates, state = update({"w": jnp.array([1.0])}, init(params), params)
+    np.testing.assert_allclose(updates["w"], [-0.2], rtol=1e-6)
+    assert isinstance(state, tuple)
+    assert state[0] == ()
+    assert int(state[1].count) == 1
+    assert optim.Optimizer._fields == ("init", "update")
+
+
+# --- one table of properties ------------------------------------------------------------------------------
+
+
+@every_optimizer
+def test_converges(name: str) -> None:
+    make, numbers = TABLE[name]
+    points, _ = run(make(**numbers), 500)
+    np.testing.assert_allclose(points[-1], np.zeros(6), atol=0.02)
+
+
+@every_optimizer
+def test_jit_agrees_with_eager_and_params_may_be_left_out(name: str) -> None:
+    make, numbers = TABLE[name]
+    optimizer = make(**numbers)
+    params = as_tree(jnp.asarray(START, jnp.float32))
+    grads = jax.grad(objective)(params)
+    eager = optimizer.update(grads, optimizer.init(params))
+    compiled = jax.jit(optimizer.update)(grads, jax.jit(optimizer.init)(params), params)
+    assert jax.tree.structure(eager) == jax.tree.structure(compiled)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), eager, compiled)
+
+
+@every_optimizer
+def test_the_state_keeps_its_types_and_mirrors_the_parameters(name: str) -> None:
+    make, numbers = TABLE[name]
+    optimizer = make(**numbers)
+    params = as_tree(jnp.asarray(START, jnp.float32))
+    before = optimizer.init(params)
+    updates, after = optimizer.update(params, before, params)
+    assert jax.tree.map(jax.typeof, before) == jax.tree.map(jax.typeof, after)
+    assert jax.tree.map(jax.typeof, updates) == jax.tree.map(jax.typeof, params)
+    for state in before if name == "clip and adam" else (before,):
+        assert state.count.dtype == jnp.int32
+        slots = [slot for slot in state if isinstance(slot, dict)]
+        assert all(jax.tree.structure(slot) == jax.tree.structure(params) for slot in slots)
+
+
+@every_optimizer
+def test_ten_learning_rates_are_one_compilation(name: str) -> None:
+    make, numbers = TABLE[name]
+    traces = []
+
+    @jax.jit
+    def last_point(hyperparameters: dict[str, Any]) -> jax.Array:
+        traces.append(name)
+        return run(make(**hyperparameters), 3)[0][-1]
+
+    points = [last_point({**numbers, "learning_rate": rate}) for rate in np.linspace(0.01, 0.1, 10).tolist()]
+    assert len(traces) == 1
+    assert len({float(point[0]) for point in points}) == 10
+
+
+@every_optimizer
+def test_a_population_over_learning_rates_is_its_solo_runs(name: str) -> None:
+    make, numbers = TABLE[name]
+
+    @jax.jit
+    def points(learning_rate: Any) -> jax.Array:
+        return run(make(**{**numbers, "learning_rate": learning_rate}), 10)[0]
+
+    rates = jnp.array([0.01, 0.03, 0.1])
+    together = jax.vmap(points)(rates)
+    for i, rate in enumerate(rates):
+        np.testing.assert_allclose(together[i], points(rate), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["number", "float32 array", "schedule"])
+@every_optimizer
+def test_updates_and_slots_keep_their_dtypes_whatever_the_hyperparameters(name: str, kind: str) -> None:
+    make, numbers = TABLE[name]
+    wrap: Callable[[float], Any] = {
+        "number": lambda value: value,
+        "float32 array": lambda value: jnp.asarray(value, jnp.float32),
+        "schedule": lambda value: optim.exponential(value, 0.99),
+    }[kind]
+    optimizer = make(**{key: wrap(value) for key, value in numbers.items()})
+    points, states = run(optimizer, 3, jnp.bfloat16)  # a scan, which refuses a carry that changes its type
+    params = as_tree(jnp.asarray(START, jnp.bfloat16))
+    updates, _ = jax.eval_shape(optimizer.update, params, optimizer.init(params), params)
+    assert points.dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype(jnp.bfloat16)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(states) if leaf.ndim > 1} <= {jnp.dtype(jnp.bfloat16)}
+    assert np.all(np.isfinite(np.asarray(points, np.float32)))
+
+
+@every_optimizer
+def test_a_number_an_array_and_a_constant_schedule_are_the_same_optimizer(name: str) -> None:
+    make, numbers = TABLE[name]
+    kinds = (float, jnp.float32, lambda value: lambda count: jnp.float32(value))
+    points = [run(make(**{k: kind(v) for k, v in numbers.items()}), 5)[0] for kind in kinds]
+    np.testing.assert_allclose(points[1], points[0], rtol=1e-6)
+    np.testing.assert_allclose(points[2], points[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("transition", "optimizer", "numbers"),
+    [
+        (optim.sgd_update, optim.sgd, {"learning_rate": 0.1}),
+        (optim.momentum_update, optim.momentum, {"learning_rate": 0.1, "momentum": 0.5}),
+        (optim.nesterov_update, optim.nesterov, {"learning_rate": 0.1, "momentum": 0.5}),
+        (optim.adagrad_update, optim.adagrad, {"learning_rate": 0.1, "eps": 1e-2}),
+        (optim.rmsprop_update, optim.rmsprop, {"learning_rate": 0.1, "decay": 0.5, "eps": 1e-2}),
+        (optim.adam_update, optim.adam, {"learning_rate": 0.1, "b1": 0.5, "b2": 0.8, "eps": 1e-2}),
+        (optim.clip_by_global_norm_update, optim.clip_by_global_norm, {"max_norm": 0.1}),
+    ],
+)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_bare_transition_takes_plain_numbers(
+    transition: Any, optimizer: Any, numbers: dict[str, float], dtype: Any
+) -> None:
+    extra = {"next_momentum": 0.5} if transition is optim.nesterov_update else {}
+    init, update = optimizer(**numbers)
+    params = grads = as_tree(jnp.asarray(START, dtype))
+    bare, wrapped = init(params), init(params)
+    for _ in range(2):
+        bare_updates, bare = transition(grads, bare, **numbers, **extra)
+        wrapped_updates, wrapped = update(grads, wrapped)
+    assert jax.tree.map(jax.typeof, bare) == jax.tree.map(jax.typeof, wrapped)
+    tolerance = 1e-5 if dtype == jnp.float32 else 2e-2
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(
+            np.asarray(a, np.float32), np.asarray(b, np.float32), tolerance
+        ),
+        bare_updates,
+        wrapped_updates,
+    )
+
+
+# --- errors -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "message"),
+    [
+        (optim.sgd, {"learning_rate": -1.0}, "learning_rate must be at least 0, not -1.0"),
+        (optim.sgd, {"learning_rate": float("nan")}, "learning_rate must be at least 0, not nan"),
+        (optim.momentum, {"learning_rate": -1.0}, "learning_rate must be at least 0, not -1.0"),
+        (optim.momentum, {"momentum": 1.0}, "momentum must be at least 0 and below 1, not 1.0"),
+        (optim.nesterov, {"learning_rate": -1.0}, "learning_rate must be at least 0, not -1.0"),
+        (optim.nesterov, {"momentum": -0.1}, "momentum must be at least 0 and below 1, not -0.1"),
+        (optim.adagrad, {"learning_rate": -1.0}, "learning_rate must be at least 0, not -1.0"),
+        (optim.adagrad, {"eps": -1e-8}, "eps must be at least 0, not -1e-08"),
+        (optim.rmsprop, {"learning_rate": -1.0}, "learning_rate must be at least 0, not -1.0"),
+        (optim.rmsprop, {"decay": 1.5}, "decay must be at least 0 and below 1, not 1.5"),
+        (optim.rmsprop, {"eps": -1.0}, "eps must be at least 0, not -1.0"),
+        (optim.adam, {"learning_rate": -1.0}, "learning_rate must be at least 0, not -1.0"),
+        (optim.adam, {"b1": 1.0}, "b1 must be at least 0 and below 1, not 1.0"),
+        (optim.adam, {"b2": 1.0}, "b2 must be at least 0 and below 1, not 1.0"),
+        (optim.adam, {"eps": -1.0}, "eps must be at least 0, not -1.0"),
+        (optim.clip_by_global_norm, {"max_norm": 0.0}, "max_norm must be above 0, not 0.0"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(make: Any, arguments: dict[str, float], message: str) -> None:
+    if make is not optim.clip_by_global_norm:
+        arguments = {"learning_rate": 0.1, **arguments}
+    with pytest.raises(ValueError, match=message):
+        make(**arguments)
+
+
+def test_a_vector_of_learning_rates_is_refused_with_what_to_do() -> None:
+    optimizer = optim.sgd(jnp.array([0.1, 0.2]))
+    with pytest.raises(ValueError, match=r"must be a scalar, not an array of shape \(2,\); use jax.vmap"):
+        optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)))
+
+
+def test_chain_refuses_what_is_not_an_optimizer() -> None:
+    with pytest.raises(TypeError, match="chain takes optimizers, not adam; an optimizer's function has to"):
+        optim.chain(optim.adam)
+    with pytest.raises(TypeError, match="chain needs at least one optimizer"):
+        optim.chain()
