@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fnn._types import Array, Hyperparameter, check_range
+from fnn._types import Array, Hyperparameter, Metric, check_range
 from fnn.optim._precision import at_least_float32
 from fnn.optim.schedules import known_number
 
@@ -93,7 +93,7 @@ def mean_squared_error(predictions: Array, targets: Array, /) -> Array:
     return jnp.mean(jnp.square(difference), axis=tuple(range(1, difference.ndim)))
 
 
-def accuracy(logits: Array, targets: Array, /) -> Array:
+def accuracy(logits: Array, targets: Array, /) -> Metric:
     """Whether the largest logit is the target's class: 1 where it is, 0 where not.
 
     Args:

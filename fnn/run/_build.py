@@ -1,0 +1,168 @@
+"""From a checked config to what trains: structure that is compiled, and values that are passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import fnn
+from fnn.run._config import Call, Calls, Config, ConfigError, Number
+from fnn.run._registry import functions
+from fnn.train import Task
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """The place of a hyperparameter in the structure; its value comes by its path."""
+
+
+@dataclass(frozen=True)
+class Make:
+    """`make(hyperparameters) -> Task` for a config, as `fnn.fit` takes it.
+
+    Two configs that differ only in the values of hyperparameters have equal structures, so the second
+    reuses what was compiled for the first.
+    """
+
+    model: Call
+    loss: Call
+    penalties: Calls
+    optimizer: Call
+    augment: Calls
+    steps: int  # the length of the run, for every schedule that was not told
+
+    def __call__(self, values: Values) -> Task:
+        """Make the calls, with `values[path]` for each hyperparameter."""
+        unused = sorted(set(values) - set(self.paths()))
+        if unused:
+            raise ConfigError(unused[0], "no hyperparameter has this path")
+        return Task(
+            net=self._build(self.model, values, "model"),
+            loss=self._build(self.loss, values, "loss"),
+            optimizer=self._build(self.optimizer, values, "optimizer"),
+            penalties=self._build_all(self.penalties, values, "loss.penalties"),
+            augment=self._build_all(self.augment, values, "train.augment"),
+        )
+
+    def paths(self) -> list[str]:
+        """The path of every hyperparameter."""
+        return [path for root, call in self._roots() for path in _slots(call, root)]
+
+    def _roots(self) -> list[tuple[str, Call]]:
+        lists = [("loss.penalties", self.penalties), ("train.augment", self.augment)]
+        members = [(f"{path}.{key}", call) for path, calls in lists for key, call in calls.items]
+        return [("model", self.model), ("loss", self.loss), ("optimizer", self.optimizer), *members]
+
+    def _build(self, call: Call, values: Values, path: str) -> Any:
+        function = functions()[call.function]
+        positional: list[Any] = []
+        settings: dict[str, Any] = {}
+        for name, value in call.arguments:
+            if isinstance(value, Calls):
+                positional += self._build_all(value, values, path)
+            else:
+                settings[name] = self._argument(value, values, f"{path}.{name}")
+        if "steps" in function.parameters:
+            settings.setdefault("steps", self.steps)
+        located = _located(function.call, path)
+        if not function.takes_data:
+            return located(*positional, **settings)
+        return _bound(located, settings)
+
+    def _build_all(self, calls: Calls, values: Values, path: str) -> tuple[Any, ...]:
+        return tuple(self._build(call, values, f"{path}.{key}") for key, call in calls.items)
+
+    def _argument(self, value: Any, values: Values, path: str) -> Any:
+        if isinstance(value, _Slot):
+            return values[path]
+        if isinstance(value, Number):
+            return value.value
+        return self._build(value, values, path) if isinstance(value, Call) else value
+
+
+def make_and_values(config: Config, steps: int) -> tuple[Make, dict[str, Any]]:
+    """Part a config into structure and the values of its hyperparameters, by path.
+
+    A schedule stands whole among the values, to be evaluated at each step; only an optimizer, which counts
+    its own steps, keeps it, and its end-points are values.
+
+    Args:
+        config: a checked config.
+        steps: the length of the run.
+    """
+    whole = Make(config.model, config.loss, config.penalties, config.optimizer, config.augment, steps)
+    values: dict[str, Any] = {}
+
+    def part(value: Any, path: str, keep_schedules: bool) -> Any:
+        if isinstance(value, Number):
+            values[path] = value.value
+            return _Slot()
+        if isinstance(value, Calls):
+            return Calls(tuple((key, part(c, f"{path}.{key}", keep_schedules)) for key, c in value.items))
+        if not isinstance(value, Call):
+            return value
+        kind = functions()[value.function].kind
+        if kind == "schedule" and not keep_schedules:
+            values[path] = whole._build(value, {}, path)
+            return _Slot()
+        keep = keep_schedules or kind == "optimizer"
+        arguments = [
+            (name, part(v, path if isinstance(v, Calls) else f"{path}.{name}", keep))
+            for name, v in value.arguments
+        ]
+        return Call(value.function, tuple(arguments))
+
+    make = Make(
+        part(config.model, "model", False),
+        part(config.loss, "loss", False),
+        part(config.penalties, "loss.penalties", False),
+        part(config.optimizer, "optimizer", True),
+        part(config.augment, "train.augment", False),
+        steps,
+    )
+    return make, values
+
+
+def call_plainly(call: Call, *data: Any) -> Any:
+    """Call a function that no training depends on: a data set, a split."""
+    settings = {name: value.value if isinstance(value, Number) else value for name, value in call.arguments}
+    return getattr(fnn, call.function)(*data, **settings)
+
+
+def _slots(call: Call, path: str) -> list[str]:
+    found = []
+    for child_path, value in call.children(path):
+        if isinstance(value, _Slot):
+            found.append(child_path)
+        elif isinstance(value, Call):
+            found += _slots(value, child_path)
+    return found
+
+
+def _bound(function: Callable[..., Any], settings: dict[str, Any]) -> Callable[..., Any]:
+    """The function with its settings fixed, under its own name."""
+
+    @wraps(function)
+    def bound(*data: Any) -> Any:
+        return function(*data, **settings)
+
+    return bound
+
+
+def _located(function: Callable[..., Any], path: str) -> Callable[..., Any]:
+    """The function, whose complaints about its arguments say where in the config they stand."""
+
+    @wraps(function)
+    def located(*positional: Any, **settings: Any) -> Any:
+        try:
+            return function(*positional, **settings)
+        except ConfigError:
+            raise
+        except ValueError as error:
+            raise ConfigError(path, str(error)) from error
+
+    return located

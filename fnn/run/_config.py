@@ -1,0 +1,417 @@
+"""A config file, checked once and without arrays: TOML becomes a tree of calls with every default filled in."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+import fnn
+from fnn.run._registry import Function, Parameter, describe, describe_type, fits, functions, nearest
+
+_GIVEN_BY_THE_RUN = ("seed", "mesh", "report")  # arguments of `fnn.fit` that no [train] table has
+_SECTIONS = ("seed", "data", "split", "model", "loss", "optimizer", "train", "run")
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used: one sentence that begins with the key."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        """Name the key, as one would type it, and what is wrong with its value."""
+        super().__init__(f"{path}: {problem}" if path else problem)
+
+
+@dataclass(frozen=True)
+class Number:
+    """The value of a hyperparameter: a number that may change without anything being compiled again."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Calls:
+    """A list of calls, each under the name by which paths know it."""
+
+    items: tuple[tuple[str, Call], ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function with its settings; equal where both are equal.
+
+    An argument is a `Call`, `Calls`, a `Number` or plain data.
+    """
+
+    function: str
+    arguments: tuple[tuple[str, Any], ...]
+
+    def children(self, path: str) -> Iterator[tuple[str, Any]]:
+        """Each argument with its path, the members of a list of calls one by one."""
+        for name, value in self.arguments:
+            if isinstance(value, Calls):
+                for key, call in value.items:
+                    yield f"{path}.{key}", call
+            else:
+                yield f"{path}.{name}", value
+
+
+@dataclass(frozen=True)
+class Config:
+    """A checked config: what to call, with every setting."""
+
+    seed: int
+    data: Call
+    split: Call
+    model: Call
+    loss: Call
+    penalties: Calls
+    optimizer: Call
+    train: Call
+    augment: Calls
+    directory: str | None = None
+    name: str = field(default="run", compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as TOML has it, with all defaults written out."""
+        return {
+            "seed": self.seed,
+            "data": _section(self.data),
+            "split": _arguments(self.split),
+            "model": _section(self.model),
+            "loss": {**_section(self.loss), "penalties": _written(self.penalties)},
+            "optimizer": _section(self.optimizer),
+            "train": {**_arguments(self.train), "augment": _written(self.augment)},
+            **({} if self.directory is None else {"run": {"directory": self.directory}}),
+        }
+
+    def to_toml(self) -> str:
+        """The resolved config file; checking it gives this config again."""
+        return tomli_w.dumps(self.to_dict())
+
+
+def read(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Read, override and check a config file.
+
+    Args:
+        path: of a TOML file.
+        overrides: `key=value`, with dotted keys; see `override`.
+
+    Raises:
+        ConfigError: one sentence about the first thing that is wrong, which names the file and the key.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError("", f"there is no config file {path}") from error
+    except OSError as error:
+        raise ConfigError("", f"cannot read the config file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), f"this is not TOML: {error}") from error
+    try:
+        for text in overrides:
+            raw = override(raw, text)
+        return check(raw, name=path.stem)
+    except ConfigError as error:
+        raise ConfigError(str(path), str(error)) from error
+
+
+def check(raw: dict[str, Any], *, name: str = "run") -> Config:
+    """Check a config against the functions that it calls, and fill in their defaults.
+
+    Raises:
+        ConfigError: one sentence about the first thing that is wrong.
+    """
+    _no_others(raw, _SECTIONS, "")
+    tables = {
+        key: _table(raw.get(key, {}), key) for key in _SECTIONS if key != "seed"
+    }
+    for required in ("data", "model", "loss", "optimizer"):
+        if required not in raw:
+            raise ConfigError(required, f"a [{required}] table is missing")
+    penalties = tables["loss"].pop("penalties", [])
+    augment = tables["train"].pop("augment", [])
+    _no_others(tables["run"], ("directory",), "run")
+    seed = _plain(raw.get("seed", 0), int, "seed")
+    if not 0 <= seed < 2**32:
+        raise ConfigError("seed", f"expected an integer from 0 to 2³² − 1, not {seed}")
+    return Config(
+        seed=seed,
+        data=_checked_section(tables["data"], "data set", "data"),
+        split=_checked_arguments(describe(fnn.split), tables["split"], "split"),
+        model=_checked_section({"use": "serial", **tables["model"]}, "layer", "model"),
+        loss=_checked_section(tables["loss"], "loss", "loss"),
+        penalties=_checked_list(penalties, "penalty", "loss.penalties"),
+        optimizer=_checked_section(tables["optimizer"], "optimizer", "optimizer"),
+        train=_checked_arguments(_fit(), tables["train"], "train"),
+        augment=_checked_list(augment, "augmentation", "train.augment"),
+        directory=_plain(tables["run"].get("directory"), str | None, "run.directory"),
+        name=name,
+    )
+
+
+@cache
+def _fit() -> Function:
+    function = describe(fnn.fit)
+    settings = {k: p for k, p in function.parameters.items() if k not in _GIVEN_BY_THE_RUN}
+    return Function(function.name, function.kind, function.call, settings, function.takes_data)
+
+
+# --- checking -------------------------------------------------------------------------------------------
+
+
+def _checked_section(table: dict[str, Any], wanted: str, path: str) -> Call:
+    table = dict(table)
+    if "use" not in table:
+        raise ConfigError(path, f'which {wanted}? Write use = "…", with {_choice(wanted)}')
+    return _checked_arguments(_function(table.pop("use"), wanted, f"{path}.use"), table, path)
+
+
+def _checked_call(value: Any, wanted: str, path: str) -> Call:
+    """A name, or a table whose one key is a name and whose value are its arguments."""
+    name, arguments = as_call(value, path, wanted)
+    return _checked_arguments(_function(name, wanted, path), arguments, path)
+
+
+def as_call(value: Any, path: str, wanted: str = "call") -> tuple[str, dict[str, Any]]:
+    """The function's name and its arguments in either way of writing a call."""
+    if isinstance(value, str):
+        return value, {}
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, arguments),) = value.items()
+        return name, _table(arguments, f"{path}.{name}")
+    raise ConfigError(path, f"a {wanted} is a name or a table with one name as its key, not {_shown(value)}")
+
+
+def _checked_list(values: Any, wanted: str, path: str) -> Calls:
+    if not isinstance(values, list):
+        raise ConfigError(path, f"expected a list, each a {wanted}, not {_shown(values)}")
+    names = member_names(values, path, layers=wanted == "layer")
+    return Calls(
+        tuple(
+            (name, _checked_call(value, wanted, f"{path.removesuffix('.layers')}.{name}"))
+            for name, value in zip(names, values, strict=True)
+        )
+    )
+
+
+def member_names(values: list[Any], path: str, *, layers: bool) -> list[str]:
+    """The names by which paths know the members of a list: layers have theirs, others their place."""
+    if not layers:
+        return [str(place) for place in range(len(values))]
+    count: Counter[str] = Counter()
+    names = []
+    for place, value in enumerate(values):
+        function, arguments = as_call(value, f"{path}.{place}", "layer")
+        count[function] += 1
+        names.append(str(arguments.get("name", f"{function}_{count[function]}")))
+    return names
+
+
+def _checked_arguments(function: Function, given: dict[str, Any], path: str) -> Call:
+    for key in given:
+        if key not in function.parameters:
+            raise ConfigError(f"{path}.{key}", f"{function.name} has no such setting{nearest(key, function.parameters)}")
+    arguments = []
+    for name, parameter in function.parameters.items():
+        if name in given:
+            value = _checked_value(parameter, given[name], f"{path}.{name}")
+        elif parameter.required:
+            if name == "steps":
+                continue  # the length of the run, which is filled in when it is known
+            raise ConfigError(path, f"{function.name} needs {name}, {describe_type(parameter.hint)}")
+        else:
+            value = _default(parameter, f"{path}.{name}")
+        arguments.append((name, value))
+    return Call(function.name, tuple(arguments))
+
+
+def _checked_value(parameter: Parameter, value: Any, path: str) -> Any:
+    if parameter.is_hyperparameter:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return Number(float(_plain(value, float, path)))
+        if not isinstance(value, str | dict):
+            raise ConfigError(path, f"expected a number or a schedule, not {_shown(value)}")
+    if parameter.wants is None:
+        return _plain(value, parameter.hint, path)
+    if parameter.variadic:
+        return _checked_list(value, parameter.wants, path)
+    return _checked_call(value, parameter.wants, path)
+
+
+def _default(parameter: Parameter, path: str) -> Any:
+    default = parameter.default
+    if parameter.variadic:
+        return Calls(())
+    if callable(default):
+        return _checked_arguments(functions()[default.__name__], {}, path)
+    if parameter.is_hyperparameter:
+        return Number(float(default))
+    return default
+
+
+def _plain(value: Any, hint: Any, path: str) -> Any:
+    """Plain data of an annotated type, strict as JSON is: 3 is a number, "3" and true are not."""
+    if value is None:
+        return None
+    try:
+        text = json.dumps(value)
+        return _adapter(hint).validate_json(text)
+    except (ValidationError, TypeError) as error:
+        raise ConfigError(path, f"expected {describe_type(hint)}, not {_shown(value)}") from error
+
+
+@cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def _function(name: Any, wanted: str, path: str) -> Function:
+    if not isinstance(name, str):
+        raise ConfigError(path, f"expected the name of a {wanted}, not {_shown(name)}")
+    function = functions().get(name)
+    valid = [f.name for f in functions().values() if fits(f.kind, wanted)]
+    if function is None:
+        raise ConfigError(path, f"there is no {wanted} {name!r}{nearest(name, valid)}")
+    if not fits(function.kind, wanted):
+        article = "an" if function.kind[0] in "aeio" else "a"
+        raise ConfigError(path, f"{name} is {article} {function.kind}, a {wanted} is wanted{nearest(name, valid)}")
+    return function
+
+
+def _choice(wanted: str) -> str:
+    return ", ".join(sorted(f.name for f in functions().values() if f.kind == wanted))
+
+
+def _table(value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(path, f"expected a table, not {_shown(value)}")
+    return dict(value)
+
+
+def _no_others(table: dict[str, Any], valid: tuple[str, ...], path: str) -> None:
+    for key in table:
+        if key not in valid:
+            where = f"{path}.{key}" if path else key
+            raise ConfigError(where, f"there is no such key here{nearest(key, valid)}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if not isinstance(value, bool) else str(value).lower()
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+# --- writing --------------------------------------------------------------------------------------------
+
+
+def _section(call: Call) -> dict[str, Any]:
+    return {"use": call.function, **_arguments(call)}
+
+
+def _arguments(call: Call) -> dict[str, Any]:
+    return {name: _written(value) for name, value in call.arguments if value is not None}
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Number):
+        return value.value
+    if isinstance(value, Calls):
+        return [_written(call) for _, call in value.items]
+    if isinstance(value, Call):
+        arguments = _arguments(value)
+        return {value.function: arguments} if arguments else value.function
+    if isinstance(value, tuple):
+        return [_written(item) for item in value]
+    return value
+
+
+# --- overriding -----------------------------------------------------------------------------------------
+
+
+def override(raw: dict[str, Any], text: str) -> dict[str, Any]:
+    """Replace one value of a config that is not checked yet.
+
+    Args:
+        raw: the config as TOML gave it; it is not changed.
+        text: `key=value`. The key is a dotted path through tables, list places and layers' names, as in
+            `optimizer.learning_rate=3e-3` or `model.head.features=20`. The value is TOML; a bare word is a
+            string. `optimizer=adam` replaces the function and keeps the settings that both have.
+
+    Raises:
+        ConfigError: a path that leads nowhere.
+    """
+    key, equals, written = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(text, "an override is key=value, such as optimizer.learning_rate=3e-3")
+    try:
+        value = tomllib.loads(f"value = {written}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = written.strip()
+        if not value or any(character in value for character in "[]{}\"'="):
+            raise ConfigError(key, f"the value {written!r} is not TOML") from None
+    names = key.strip().split(".")
+    if len(names) == 1 and isinstance(value, str) and isinstance(raw.get(names[0]), dict):
+        value = _other_function(raw[names[0]], value)
+    return _replaced(raw, names, value, "")
+
+
+def _other_function(table: dict[str, Any], name: str) -> dict[str, Any]:
+    """A section that uses another function, with the settings that this one has too."""
+    function = functions().get(name)
+    kept = function.parameters if function else table
+    return {"use": name, **{key: v for key, v in table.items() if key in kept or key in ("penalties",)}}
+
+
+def _replaced(node: Any, names: list[str], value: Any, path: str) -> Any:
+    """A copy of `node` in which what the names lead to is `value`."""
+    if not names:
+        return value
+    name, rest = names[0], names[1:]
+    here = f"{path}.{name}" if path else name
+    if isinstance(node, dict):
+        if name in node:
+            return {**node, name: _replaced(node[name], rest, value, here)}
+        for key, members in node.items():  # a layer by its name
+            if isinstance(members, list) and _has_member(members, name):
+                return {**node, key: _replaced(members, names, value, path)}
+        if len(node) == 1 and isinstance(next(iter(node.values())), dict):  # through a call's own name
+            ((function, arguments),) = node.items()
+            if function in functions():
+                return {function: _replaced(arguments, names, value, path)}
+        if rest and path:
+            raise ConfigError(here, f"there is nothing of this name to override{nearest(name, _names(node))}")
+        return {**node, name: _replaced({}, rest, value, here)}
+    if isinstance(node, list):
+        keys = [*map(str, range(len(node)))]
+        if _has_member(node, name):
+            keys = member_names(node, path, layers=True)
+        if name not in keys:
+            raise ConfigError(here, f"there is nothing of this name to override{nearest(name, _names(node))}")
+        place = keys.index(name)
+        return [*node[:place], _replaced(node[place], rest, value, here), *node[place + 1 :]]
+    if isinstance(node, str) and node in functions():
+        return {node: _replaced({}, names, value, path)}
+    raise ConfigError(here, f"{path} is {_shown(node)}, which has no parts to override")
+
+
+def _names(node: Any) -> list[str]:
+    """What can be overridden in a table or a list, layers by their names."""
+    if isinstance(node, dict):
+        inside = [name for members in node.values() if isinstance(members, list) for name in _names(members)]
+        return [*node, *inside]
+    try:
+        return member_names(node, "", layers=True)
+    except ConfigError:
+        return [*map(str, range(len(node)))]
+
+
+def _has_member(members: list[Any], name: str) -> bool:
+    return not name.isdigit() and name in _names(members)
