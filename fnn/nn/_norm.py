@@ -58,16 +58,15 @@ def batch_norm(
         mask: Array | None = None,
     ) -> tuple[Array, State]:
         check_train(train)
-        if train:
-            mean, var, count = ops.batch_moments(x, mask)
-            unbiased = var * count / jnp.maximum(count - 1, 1)
-            weight = jnp.asarray(momentum, mean.dtype)
-            state = {
-                "mean": weight * state["mean"] + (1 - weight) * mean,
-                "var": weight * state["var"] + (1 - weight) * unbiased,
-            }
-        else:
-            mean, var = state["mean"], state["var"]
-        return ops.batch_norm(x, params["scale"], params["bias"], mean, var, eps=eps), state
+        scale, bias = params["scale"], params["bias"]
+        if not train:
+            return ops.batch_norm(x, scale, bias, state["mean"], state["var"], eps=eps), state
+        y, mean, var, count = ops.batch_norm_train(x, scale, bias, mask, eps=eps)
+        unbiased = var * count / jnp.maximum(count - 1, 1)
+        weight = jnp.asarray(momentum, mean.dtype)
+        return y, {
+            "mean": weight * state["mean"] + (1 - weight) * mean,
+            "var": weight * state["var"] + (1 - weight) * unbiased,
+        }
 
     return Layer("batch_norm", init, apply, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -72,28 +74,59 @@ def _product(x: Array, kernel: Array, window: Window, groups: int) -> Array:
     return y.reshape(n, height, width, features)
 
 
-_as_matmul = jax.custom_vjp(_product, nondiff_argnums=(2, 3))
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _as_matmul(x: Array, kernel: Array, window: Window, groups: int) -> Array:
+    (y,) = _in_blocks(lambda x: (_product(x, kernel, window, groups),), kernel, x)
+    return y
 
 
 def _forward(x: Array, kernel: Array, window: Window, groups: int) -> tuple[Array, tuple[Array, Array]]:
-    return _product(x, kernel, window, groups), (x, kernel)
+    return _as_matmul(x, kernel, window, groups), (x, kernel)
 
 
-def _backward(
-    window: Window, groups: int, inputs: tuple[Array, Array], dy: Array
-) -> tuple[Array, Array]:
+def _backward(window: Window, groups: int, inputs: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     """Gradients for the input and the kernel.
 
     With stride 1 that of the input is again a convolution, of dy with the flipped kernel whose channels
-    and features are exchanged: twice as fast as adding the shifted images back where they came from.
+    and features are exchanged.
     """
     x, kernel = inputs
-    (d_kernel,) = jax.vjp(lambda kernel: _product(x, kernel, window, groups), kernel)[1](dy)
-    if groups == 1 and window.stride == (1, 1):
-        flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-        return _product(dy, flipped, _reversed(window), groups), d_kernel
-    (dx,) = jax.vjp(lambda x: _product(x, kernel, window, groups), x)[1](dy)
-    return dx, d_kernel
+    flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+
+    def block(x: Array, dy: Array) -> tuple[Array, Array]:
+        _, for_kernel = jax.vjp(lambda kernel: _product(x, kernel, window, groups), kernel)
+        if groups == 1 and window.stride == (1, 1):
+            dx = _product(dy, flipped, _reversed(window), groups)
+        else:
+            (dx,) = jax.vjp(lambda x: _product(x, kernel, window, groups), x)[1](dy)
+        return dx, for_kernel(dy)[0][None]
+
+    dx, d_kernels = _in_blocks(block, kernel, x, dy)
+    return dx, d_kernels.sum(0)
+
+
+_BLOCK_BYTES = 4 << 20  # shifted images that stay in the cache of a core until they are multiplied
+
+
+def _in_blocks(function: Callable[..., tuple[Array, ...]], kernel: Array, *batches: Array) -> tuple[Array, ...]:
+    """Apply a function to a few images at a time and join what it returns along the first axis."""
+    n = batches[0].shape[0]
+    pixels = max(math.prod(batch.shape[1:3]) for batch in batches)
+    image = pixels * math.prod(kernel.shape[:2]) * max(batch.shape[-1] for batch in batches) * kernel.dtype.itemsize
+    size = max(1, _BLOCK_BYTES // image)
+    if size >= n:
+        return function(*batches)
+    blocks = -(-n // size)
+    size = -(-n // blocks)
+    padding = blocks * size - n  # images of zeros, which add nothing
+
+    def cut(batch: Array) -> Array:
+        batch = jnp.pad(batch, ((0, padding), (0, 0), (0, 0), (0, 0))) if padding else batch
+        return batch.reshape(blocks, size, *batch.shape[1:])
+
+    results = lax.map(lambda block: function(*block), tuple(map(cut, batches)))
+    joined = (result.reshape(-1, *result.shape[2:]) for result in results)
+    return tuple(result[:n] if result.shape[0] == blocks * size else result for result in joined)
 
 
 def _reversed(window: Window) -> Window:

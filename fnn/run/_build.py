@@ -44,8 +44,8 @@ class Make:
             net=self._build(self.model, values, "model"),
             loss=self._build(self.loss, values, "loss"),
             optimizer=self._build(self.optimizer, values, "optimizer"),
-            penalties=self._build_all(self.penalties, values, "loss.penalties"),
-            augment=self._build_all(self.augment, values, "train.augment"),
+            penalties=self._build_all(self.penalties, values, "loss"),
+            augment=self._build_all(self.augment, values, "train"),
         )
 
     def paths(self) -> list[str]:
@@ -53,7 +53,7 @@ class Make:
         return [path for root, call in self._roots() for path in _slots(call, root)]
 
     def _roots(self) -> list[tuple[str, Call]]:
-        lists = [("loss.penalties", self.penalties), ("train.augment", self.augment)]
+        lists = [("loss", self.penalties), ("train", self.augment)]
         members = [(f"{path}.{key}", call) for path, calls in lists for key, call in calls.items]
         return [("model", self.model), ("loss", self.loss), ("optimizer", self.optimizer), *members]
 
@@ -119,9 +119,9 @@ def make_and_values(config: Config, steps: int) -> tuple[Make, dict[str, Any]]:
     make = Make(
         part(config.model, "model", False),
         part(config.loss, "loss", False),
-        part(config.penalties, "loss.penalties", False),
+        part(config.penalties, "loss", False),
         part(config.optimizer, "optimizer", True),
-        part(config.augment, "train.augment", False),
+        part(config.augment, "train", False),
         steps,
     )
     return make, values

@@ -149,10 +149,10 @@ def check(raw: dict[str, Any], *, name: str = "run") -> Config:
         split=_checked_arguments(describe(fnn.split), tables["split"], "split"),
         model=_checked_section({"use": "serial", **tables["model"]}, "layer", "model"),
         loss=_checked_section(tables["loss"], "loss", "loss"),
-        penalties=_checked_list(penalties, "penalty", "loss.penalties"),
+        penalties=_checked_list(penalties, "penalty", "loss", "penalties"),
         optimizer=_checked_section(tables["optimizer"], "optimizer", "optimizer"),
         train=_checked_arguments(_fit(), tables["train"], "train"),
-        augment=_checked_list(augment, "augmentation", "train.augment"),
+        augment=_checked_list(augment, "augmentation", "train", "augment"),
         directory=_plain(tables["run"].get("directory"), str | None, "run.directory"),
         name=name,
     )
@@ -188,32 +188,36 @@ def as_call(value: Any, path: str, wanted: str = "call") -> tuple[str, dict[str,
     if isinstance(value, dict) and len(value) == 1:
         ((name, arguments),) = value.items()
         return name, _table(arguments, f"{path}.{name}")
-    raise ConfigError(path, f"a {wanted} is a name or a table with one name as its key, not {_shown(value)}")
+    raise ConfigError(path, f"{_a(wanted)} is a name or a table with one name as its key, not {_shown(value)}")
 
 
-def _checked_list(values: Any, wanted: str, path: str) -> Calls:
+def _checked_list(values: Any, wanted: str, parent: str, name: str) -> Calls:
     if not isinstance(values, list):
-        raise ConfigError(path, f"expected a list, each a {wanted}, not {_shown(values)}")
-    names = member_names(values, path, layers=wanted == "layer")
+        raise ConfigError(f"{parent}.{name}", f"expected a list, each {_a(wanted)}, not {_shown(values)}")
+    keys = member_keys(values, f"{parent}.{name}", None if wanted == "layer" else name)
     return Calls(
         tuple(
-            (name, _checked_call(value, wanted, f"{path.removesuffix('.layers')}.{name}"))
-            for name, value in zip(names, values, strict=True)
+            (key, _checked_call(value, wanted, f"{parent}.{key}"))
+            for key, value in zip(keys, values, strict=True)
         )
     )
 
 
-def member_names(values: list[Any], path: str, *, layers: bool) -> list[str]:
-    """The names by which paths know the members of a list: layers have theirs, others their place."""
-    if not layers:
-        return [str(place) for place in range(len(values))]
+def member_keys(values: list[Any], path: str, name: str | None = None) -> list[str]:
+    """The keys by which paths know the members of a list of calls.
+
+    Layers have their own names, which their parameters have too; others are known by the list's name and
+    their place in it, `transforms.0`.
+    """
+    if name is not None:
+        return [f"{name}.{place}" for place in range(len(values))]
     count: Counter[str] = Counter()
-    names = []
+    keys = []
     for place, value in enumerate(values):
         function, arguments = as_call(value, f"{path}.{place}", "layer")
         count[function] += 1
-        names.append(str(arguments.get("name", f"{function}_{count[function]}")))
-    return names
+        keys.append(str(arguments.get("name", f"{function}_{count[function]}")))
+    return keys
 
 
 def _checked_arguments(function: Function, given: dict[str, Any], path: str) -> Call:
@@ -243,7 +247,7 @@ def _checked_value(parameter: Parameter, value: Any, path: str) -> Any:
     if parameter.wants is None:
         return _plain(value, parameter.hint, path)
     if parameter.variadic:
-        return _checked_list(value, parameter.wants, path)
+        return _checked_list(value, parameter.wants, *path.rsplit(".", 1))
     return _checked_call(value, parameter.wants, path)
 
 
@@ -276,15 +280,19 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 def _function(name: Any, wanted: str, path: str) -> Function:
     if not isinstance(name, str):
-        raise ConfigError(path, f"expected the name of a {wanted}, not {_shown(name)}")
+        raise ConfigError(path, f"expected the name of {_a(wanted)}, not {_shown(name)}")
     function = functions().get(name)
     valid = [f.name for f in functions().values() if fits(f.kind, wanted)]
     if function is None:
         raise ConfigError(path, f"there is no {wanted} {name!r}{nearest(name, valid)}")
     if not fits(function.kind, wanted):
-        article = "an" if function.kind[0] in "aeio" else "a"
-        raise ConfigError(path, f"{name} is {article} {function.kind}, a {wanted} is wanted{nearest(name, valid)}")
+        problem = f"{name} is {_a(function.kind)}, {_a(wanted)} is wanted"
+        raise ConfigError(path, problem + nearest(name, valid))
     return function
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeio" else f"a {kind}"
 
 
 def _choice(wanted: str) -> str:
@@ -367,7 +375,8 @@ def _other_function(table: dict[str, Any], name: str) -> dict[str, Any]:
     """A section that uses another function, with the settings that this one has too."""
     function = functions().get(name)
     kept = function.parameters if function else table
-    return {"use": name, **{key: v for key, v in table.items() if key in kept or key in ("penalties",)}}
+    kept = {*kept, "penalties"} - {"use"}
+    return {"use": name, **{key: value for key, value in table.items() if key in kept}}
 
 
 def _replaced(node: Any, names: list[str], value: Any, path: str) -> Any:
@@ -392,7 +401,7 @@ def _replaced(node: Any, names: list[str], value: Any, path: str) -> Any:
     if isinstance(node, list):
         keys = [*map(str, range(len(node)))]
         if _has_member(node, name):
-            keys = member_names(node, path, layers=True)
+            keys = member_keys(node, path)
         if name not in keys:
             raise ConfigError(here, f"there is nothing of this name to override{nearest(name, _names(node))}")
         place = keys.index(name)
@@ -408,7 +417,7 @@ def _names(node: Any) -> list[str]:
         inside = [name for members in node.values() if isinstance(members, list) for name in _names(members)]
         return [*node, *inside]
     try:
-        return member_names(node, "", layers=True)
+        return member_keys(node, "")
     except ConfigError:
         return [*map(str, range(len(node)))]
 

@@ -98,7 +98,7 @@ CONV = [
     Conv("groups_2_valid_4x3_stride_2", (2, 7, 6, 4), (4, 3, 2, 4), "VALID", NONE, 2, 1, 2),
     Conv("depthwise", (2, 6, 5, 3), (3, 3, 1, 3), pads=((1, 1), (1, 1)), groups=3),
     Conv("depthwise_multiplier_2_stride_2", (2, 6, 5, 3), (3, 3, 1, 6), "SAME", ((0, 1), (1, 1)), 2, 1, 3),
-    Conv("depthwise_multiplier_2_dilated", (1, 5, 6, 3), (3, 2, 1, 6), ((2, 1), (0, 2)), ((2, 1), (0, 2)), 1, 2, 3),
+    Conv("depthwise_dilated", (1, 5, 6, 3), (3, 2, 1, 6), ((2, 1), (0, 2)), ((2, 1), (0, 2)), 1, 2, 3),
     Conv("one_channel", (2, 6, 5, 1), (3, 3, 1, 1), pads=((1, 1), (1, 1))),
     Conv("one_channel_in_5x5", (2, 7, 6, 1), (5, 5, 1, 3), pads=((2, 2), (2, 2))),
     Conv("one_channel_out", (2, 5, 4, 3), (3, 3, 3, 1), padding="VALID"),
@@ -112,8 +112,8 @@ LARGE_CONV = [
     Conv("large_batch_3x3", (130, 8, 8, 16), (3, 3, 16, 32), pads=((1, 1), (1, 1))),
     Conv("large_channels_stride_2", (7, 14, 14, 64), (3, 3, 64, 64), pads=((0, 1), (0, 1)), stride=2),
     Conv("large_channels_1x1", (5, 14, 14, 96), (1, 1, 96, 48)),
-    Conv("large_depthwise", (17, 14, 14, 32), (3, 3, 1, 32), pads=((1, 1), (1, 1)), groups=32),
-    Conv("large_kernel_11x11_stride_4", (3, 35, 35, 3), (11, 11, 3, 16), padding="VALID", stride=4),
+    Conv("large_depthwise", (17, 7, 7, 32), (3, 3, 1, 32), pads=((1, 1), (1, 1)), groups=32),
+    Conv("large_kernel_11x11_stride_4", (2, 27, 27, 3), (11, 11, 3, 16), padding="VALID", stride=4),
 ]
 
 POOL = [

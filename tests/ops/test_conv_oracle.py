@@ -1,4 +1,4 @@
-"""`fnn.ops.conv` against a convolution written from its definition, against PyTorch, and under transformations."""
+"""`fnn.ops.conv` against a convolution written from its definition, PyTorch, and under transformations."""
 
 from functools import lru_cache, partial
 
@@ -47,7 +47,7 @@ def kinds():
 
 
 def terms(case):
-    """Each (output pixel, input pixel, kernel element, input channels, output channels) that is multiplied."""
+    """Each product: output pixel, input pixel, kernel element, input channels, output channels."""
     (_, height, width, c_in), (kh, kw, c_group, c_out) = case.x, case.kernel
     (sh, sw), (dh, dw) = pair(case.stride), pair(case.dilation)
     rows = case.padding if isinstance(case.padding, str) else case.padding[0]
@@ -153,7 +153,7 @@ def test_conv_is_pytorchs(case, x64):
         assert_close(value, stored[key])
 
 
-@kinds()
+@cases([BY_NAME[name] for name in KINDS[1::3]])
 def test_conv_without_jit(case, x64):
     x, kernel, _ = conv_arrays(case)
     assert_close(ops.conv(jnp.asarray(x), jnp.asarray(kernel), **case.settings), conv(case, x, kernel))
@@ -180,9 +180,13 @@ def test_conv_of_large_arrays_in_float32(case):
 # --- Transformations: each is a loop over the oracle.
 
 
-@kinds()
-@pytest.mark.parametrize("mapped", ["x", "kernel", "both"])
-def test_conv_under_vmap(case, mapped, x64):
+@pytest.mark.parametrize(
+    ("name", "mapped"),
+    [(name, "both") for name in KINDS]
+    + [(name, mapped) for name in KINDS[1::2] for mapped in ("x", "kernel")],
+)
+def test_conv_under_vmap(name, mapped, x64):
+    case = BY_NAME[name]
     size = 3
     rng = generator(case.name + mapped)
     x, kernel, _ = conv_arrays(case)
@@ -253,7 +257,7 @@ TINY = [
     BY_NAME["same_3x3_stride_2_even"]._replace(
         name="tiny_stride_2", x=(1, 4, 3, 1), kernel=(3, 2, 1, 2), pads=((0, 1), (0, 1))
     ),
-    BY_NAME["depthwise_multiplier_2_dilated"]._replace(
+    BY_NAME["depthwise_dilated"]._replace(
         name="tiny_depthwise", x=(1, 3, 3, 2), kernel=(2, 2, 1, 4), groups=2
     ),
 ]

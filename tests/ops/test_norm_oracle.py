@@ -144,7 +144,7 @@ def test_batch_norm_is_pytorchs(case, x64):
 
 
 def test_gradient_through_masked_moments(x64):
-    """With no cotangent at the masked rows, the real ones see a batch of themselves and the others nothing."""
+    """With no cotangent at masked rows, the real rows see a batch of themselves and the others nothing."""
     rng = generator("masked gradients")
     x, cotangent = rng.normal(size=(6, 2, 3, 4)), rng.normal(size=(6, 2, 3, 4))
     scale, bias = rng.normal(size=4), rng.normal(size=4)
@@ -171,11 +171,11 @@ def test_default_eps_is_1e_5(x64):
     assert_close(ops.batch_norm(jnp.ones((1, 1)), one, 0 * one, 0 * one, 0 * one), [[1e5**0.5]])
 
 
-@pytest.mark.parametrize("shape", [(64, 8, 8, 3), (50, 3), (128, 28, 28, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(64, 8, 8, 3), (50, 3), (64, 28, 28, 3)], ids=str)
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_mean_of_ten_thousand_deviations_in_float32(shape, masked):
     rng = generator("stability")
-    x = np.float32(rng.normal(size=shape) + [1e4, -1e4, 0.0])
+    x = np.float32(rng.normal([1e4, -1e4, 0.0], 1, shape))
     mask = np.ones(shape[0], bool)
     if masked:
         mask[[0, 1, -1]] = False
