@@ -57,9 +57,7 @@ def conv(
         return {**params, "bias": jnp.zeros(features, x.dtype)} if bias else params
 
     def apply(params: Params, x: Array) -> Array:
-        y = ops.conv(
-            x, params["kernel"], stride=stride, padding=padding, dilation=dilation, groups=groups
-        )
+        y = ops.conv(x, params["kernel"], stride=stride, padding=padding, dilation=dilation, groups=groups)
         return y + per_channel(params["bias"], y.ndim) if bias else y
 
     return layer("conv", apply, init, name=name)

@@ -11,9 +11,7 @@ from fnn._types import Array, Hyperparameter, Key, Params, State, check_range
 from fnn.nn._layer import Layer, as_shape, check_train
 
 
-def batch_norm(
-    *, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str | None = None
-) -> Layer:
+def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str | None = None) -> Layer:
     """Normalise each channel over the batch, then scale and shift it by learned numbers.
 
         y = γ · (x − E[x]) / √(Var[x] + eps) + β

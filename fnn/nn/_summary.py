@@ -39,7 +39,10 @@ class Summary(NamedTuple):
 
     def __str__(self) -> str:
         """Columns of path, kind, output shape, parameters and bytes, and a last line with the totals."""
-        lines = [("layer", "kind", "output", "parameters", "bytes"), ("input", "", _shape(self.input), "", "")]
+        lines = [
+            ("layer", "kind", "output", "parameters", "bytes"),
+            ("input", "", _shape(self.input), "", ""),
+        ]
         lines += [
             (row.path or row.kind, row.kind, _shape(row.output), f"{row.parameters:,}", f"{row.bytes:,}")
             for row in self.rows

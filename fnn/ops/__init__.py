@@ -10,4 +10,13 @@ from fnn.ops._norm import batch_moments, batch_norm, batch_norm_train
 from fnn.ops._pool import avg_pool, max_pool
 from fnn.ops._window import Padding
 
-__all__ = ["Padding", "avg_pool", "batch_moments", "batch_norm", "batch_norm_train", "conv", "dropout", "max_pool"]
+__all__ = [
+    "Padding",
+    "avg_pool",
+    "batch_moments",
+    "batch_norm",
+    "batch_norm_train",
+    "conv",
+    "dropout",
+    "max_pool",
+]

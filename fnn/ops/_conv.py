@@ -108,11 +108,18 @@ def _backward(window: Window, groups: int, inputs: tuple[Array, Array], dy: Arra
 _BLOCK_BYTES = 4 << 20  # shifted images that stay in the cache of a core until they are multiplied
 
 
-def _in_blocks(function: Callable[..., tuple[Array, ...]], kernel: Array, *batches: Array) -> tuple[Array, ...]:
+def _in_blocks(
+    function: Callable[..., tuple[Array, ...]], kernel: Array, *batches: Array
+) -> tuple[Array, ...]:
     """Apply a function to a few images at a time and join what it returns along the first axis."""
     n = batches[0].shape[0]
     pixels = max(math.prod(batch.shape[1:3]) for batch in batches)
-    image = pixels * math.prod(kernel.shape[:2]) * max(batch.shape[-1] for batch in batches) * kernel.dtype.itemsize
+    image = (
+        pixels
+        * math.prod(kernel.shape[:2])
+        * max(batch.shape[-1] for batch in batches)
+        * kernel.dtype.itemsize
+    )
     size = max(1, _BLOCK_BYTES // image)
     if size >= n:
         return function(*batches)

@@ -131,9 +131,7 @@ def check(raw: dict[str, Any], *, name: str = "run") -> Config:
         ConfigError: one sentence about the first thing that is wrong.
     """
     _no_others(raw, _SECTIONS, "")
-    tables = {
-        key: _table(raw.get(key, {}), key) for key in _SECTIONS if key != "seed"
-    }
+    tables = {key: _table(raw.get(key, {}), key) for key in _SECTIONS if key != "seed"}
     for required in ("data", "model", "loss", "optimizer"):
         if required not in raw:
             raise ConfigError(required, f"a [{required}] table is missing")
@@ -188,7 +186,9 @@ def as_call(value: Any, path: str, wanted: str = "call") -> tuple[str, dict[str,
     if isinstance(value, dict) and len(value) == 1:
         ((name, arguments),) = value.items()
         return name, _table(arguments, f"{path}.{name}")
-    raise ConfigError(path, f"{_a(wanted)} is a name or a table with one name as its key, not {_shown(value)}")
+    raise ConfigError(
+        path, f"{_a(wanted)} is a name or a table with one name as its key, not {_shown(value)}"
+    )
 
 
 def _checked_list(values: Any, wanted: str, parent: str, name: str) -> Calls:
@@ -223,7 +223,9 @@ def member_keys(values: list[Any], path: str, name: str | None = None) -> list[s
 def _checked_arguments(function: Function, given: dict[str, Any], path: str) -> Call:
     for key in given:
         if key not in function.parameters:
-            raise ConfigError(f"{path}.{key}", f"{function.name} has no such setting{nearest(key, function.parameters)}")
+            raise ConfigError(
+                f"{path}.{key}", f"{function.name} has no such setting{nearest(key, function.parameters)}"
+            )
     arguments = []
     for name, parameter in function.parameters.items():
         if name in given:

@@ -1,7 +1,7 @@
 """Training: pure steps, chunks and epochs, and the loop that drives them."""
 
 from fnn.train._evaluate import evaluate, predict
-from fnn.train._fit import Diverged, Fit, Progress, fit
+from fnn.train._fit import Diverged, Fit, Progress, fit, steps_of_run
 from fnn.train._mesh import mesh
 from fnn.train._state import Batch, Make, Task, TrainState, init_state
 from fnn.train._step import StepMetrics, epoch_rows, masked_mean, train_chunk, train_epoch, train_step
@@ -22,6 +22,7 @@ __all__ = [
     "masked_mean",
     "mesh",
     "predict",
+    "steps_of_run",
     "train_chunk",
     "train_epoch",
     "train_step",

@@ -107,22 +107,17 @@ def fit(
     >>> result.history[-1]["validation_accuracy"] > 0.8
     True
     """
+    check_fit(make, hyperparameters, data, epochs=epochs, batch_size=batch_size)
     train, validation = data.train, data.validation
     n = len(train.x)
-    check_range("epochs", epochs, at_least=1)
-    if batch_size == "all":
-        batch_size = n
-    check_range("batch_size", batch_size, at_least=1)
-    if batch_size > n:
-        raise ValueError(f'batch_size {batch_size} exceeds the {n} training examples; "all" takes them all')
+    batch_size = n if batch_size == "all" else batch_size
     steps = -(-n // batch_size)
     chunks = -(-steps // _CHUNK_STEPS)
     chunk_steps = -(-steps // chunks)
 
     values = as_values(hyperparameters)
     key = jax.random.key(seed)
-    sample = jax.ShapeDtypeStruct((batch_size, *train.x.shape[1:]), train.x.dtype)
-    check_shapes(make, values, sample, train.y, len(data.classes))
+    sample = jax.ShapeDtypeStruct((1, *train.x.shape[1:]), train.x.dtype)
 
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         place = partial(jax.device_put, device=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
@@ -130,9 +125,7 @@ def fit(
         train, validation = place(jax.tree.map(jnp.asarray, (train, validation)))
         so_far = Fit(_copy(state), _copy(state), 0, ())
         for epoch in range(epochs):
-            rows, mask = _rows(
-                key, epoch, examples=n, batch_size=batch_size, chunk_steps=chunk_steps
-            )
+            rows, mask = _rows(key, epoch, examples=n, batch_size=batch_size, chunk_steps=chunk_steps)
             seen: list[Any] = []
             for chunk in range(chunks):
                 state, measured = _chunk(make, values, state, train, rows[chunk], mask[chunk])
@@ -155,32 +148,56 @@ def fit(
     return so_far
 
 
-def check_shapes(make: Make, hyperparameters: Any, x: Any, targets: Any, classes: int) -> None:
-    """Raise ValueError where network, loss and data do not fit together; nothing is computed.
+def steps_of_run(examples: int, *, epochs: int, batch_size: int | Literal["all"]) -> int:
+    """How many steps `fit` takes in all, which is what a schedule over the whole run needs.
 
-    Args:
-        make, hyperparameters: see `fit`.
-        x: shape and dtype of a batch of inputs.
-        targets: all training targets.
-        classes: how many classes the data has, 0 where targets are not classes.
+    Raises:
+        ValueError: no epochs, or a batch that is empty or larger than the training examples.
     """
+    check_range("epochs", epochs, at_least=1)
+    if batch_size == "all":
+        return epochs
+    check_range("batch_size", batch_size, at_least=1)
+    if batch_size > examples:
+        raise ValueError(
+            f'batch_size {batch_size} exceeds the {examples} training examples; "all" takes all of them'
+        )
+    return epochs * -(-examples // batch_size)
 
-    def outputs_and_step(hyperparameters: Any, key: Any, batch: Batch) -> Any:
+
+def check_fit(
+    make: Make, hyperparameters: Any, data: Splits, /, *, epochs: int, batch_size: int | Literal["all"]
+) -> None:
+    """See that network, loss, hyperparameters and data fit together, without computing anything.
+
+    Hyperparameters are concrete here, so this is also where those out of range are found.
+
+    Raises:
+        ValueError: what does not fit.
+    """
+    x, y = data.train
+    steps_of_run(len(x), epochs=epochs, batch_size=batch_size)
+    size = len(x) if batch_size == "all" else batch_size
+    classes = len(data.classes)
+
+    def run(key: Any, batch: Batch) -> Any:
         state = init_state(make, hyperparameters, key, batch.x)
         task = task_at(make, hyperparameters, state.step)
         outputs, _ = task.net.apply(state.params, state.state, batch.x)
-        if has_classes(batch.y) and outputs.shape != (len(batch.y), classes):
+        if has_classes(batch.y) and outputs.shape != (size, classes):
             raise ValueError(
-                f"the data has {classes} classes, so the network must give (batch, {classes}) outputs, not "
+                f"the data has {classes} classes, so the network must end in (batch, {classes}) outputs, not "
                 f"(batch, {', '.join(map(str, outputs.shape[1:]))})"
             )
         return train_step(make, hyperparameters, state, batch)
 
-    floats = jax.ShapeDtypeStruct(x.shape, jax.eval_shape(to_float, x).dtype)
-    size = x.shape[:1]
-    y = jax.ShapeDtypeStruct(size + targets.shape[1:], targets.dtype)
-    batch = Batch(floats, y, jax.ShapeDtypeStruct(size, bool))
-    jax.eval_shape(outputs_and_step, hyperparameters, jax.random.key(0), batch)
+    raw = jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype)
+    batch = Batch(
+        jax.eval_shape(to_float, raw),
+        jax.ShapeDtypeStruct((size, *y.shape[1:]), y.dtype),
+        jax.ShapeDtypeStruct((size,), bool),
+    )
+    jax.eval_shape(run, jax.random.key(0), batch)
 
 
 def _advance(so_far: Fit, state: TrainState, metrics: dict[str, float]) -> Fit:

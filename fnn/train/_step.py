@@ -45,9 +45,7 @@ def train_step(
         x = standardize(x, state.moments)
 
     def objective(params: Any) -> tuple[Array, tuple]:
-        outputs, layer_state = task.net.apply(
-            params, state.state, x, train=True, key=key, mask=batch.mask
-        )
+        outputs, layer_state = task.net.apply(params, state.state, x, train=True, key=key, mask=batch.mask)
         loss = masked_mean(task.loss(outputs, batch.y), batch.mask)
         penalty = sum((penalty(params) for penalty in task.penalties), jnp.zeros_like(loss))
         return loss + penalty, (layer_state, outputs, loss, penalty)

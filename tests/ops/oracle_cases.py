@@ -105,15 +105,17 @@ CONV = [
     Conv("one_pixel", (2, 1, 1, 3), (3, 3, 3, 2), pads=((1, 1), (1, 1))),
 ]  # fmt: skip
 
-# Sizes at which a lowering may change its mind: no PyTorch values are stored for these.
+# Sizes at which a lowering may change its mind, such as batches cut into blocks of which the last is not full
+# (above 4 MiB of shifted images on CPU). No PyTorch values are stored for these.
 LARGE_CONV = [
-    Conv("large_one_channel_5x5", (33, 28, 28, 1), (5, 5, 1, 8), pads=((2, 2), (2, 2))),
-    Conv("large_images_3x3", (9, 32, 32, 3), (3, 3, 3, 16), pads=((1, 1), (1, 1))),
-    Conv("large_batch_3x3", (130, 8, 8, 16), (3, 3, 16, 32), pads=((1, 1), (1, 1))),
-    Conv("large_channels_stride_2", (7, 14, 14, 64), (3, 3, 64, 64), pads=((0, 1), (0, 1)), stride=2),
-    Conv("large_channels_1x1", (5, 14, 14, 96), (1, 1, 96, 48)),
-    Conv("large_depthwise", (17, 7, 7, 32), (3, 3, 1, 32), pads=((1, 1), (1, 1)), groups=32),
-    Conv("large_kernel_11x11_stride_4", (2, 27, 27, 3), (11, 11, 3, 16), padding="VALID", stride=4),
+    Conv("large_one_channel_5x5", (61, 28, 28, 1), (5, 5, 1, 8), pads=((2, 2), (2, 2))),
+    Conv("large_images_3x3", (41, 32, 32, 3), (3, 3, 3, 8), pads=((1, 1), (1, 1))),
+    Conv("large_batch_3x3", (131, 8, 8, 16), (3, 3, 16, 32), pads=((1, 1), (1, 1))),
+    Conv("large_channels_stride_2", (11, 14, 14, 64), (3, 3, 64, 32), pads=((0, 1), (0, 1)), stride=2),
+    Conv("large_channels_1x1", (57, 14, 14, 96), (1, 1, 96, 48)),
+    Conv("large_depthwise", (77, 14, 14, 8), (3, 3, 1, 16), pads=((1, 1), (1, 1)), groups=8),
+    Conv("large_kernel_11x11_stride_4", (5, 27, 27, 3), (11, 11, 3, 16), padding="VALID", stride=4),
+    Conv("large_asymmetric", (19, 20, 20, 16), (3, 3, 16, 16), ((0, 3), (4, 1)), ((0, 3), (4, 1))),
 ]
 
 POOL = [

@@ -1,4 +1,4 @@
-"""`fnn.ops.batch_moments`, `batch_norm` and `dropout` against NumPy in float64, PyTorch and closed forms."""
+"""Batch moments, batch normalisation and dropout of `fnn.ops`: NumPy in float64, PyTorch, closed forms."""
 
 import jax
 import jax.numpy as jnp
@@ -29,32 +29,49 @@ def moments(x):
     return mean, ((rows - mean) ** 2).sum(0) / len(rows), len(rows)
 
 
-def normalise(x, scale, bias, eps):
-    mean, var, _ = moments(x)
+def column(mask, x):
+    """The mask (N,) of x's rows, all by default, as numbers that broadcast over the other axes."""
+    return np.reshape(np.ones(len(x)) if mask is None else mask, (-1, *(1,) * (x.ndim - 1)))
+
+
+def normalise(x, scale, bias, eps, mask=None):
+    mean, var, _ = moments(x if mask is None else x[mask])
     return (x - mean) / np.sqrt(var + eps) * scale + bias
 
 
-def normalise_gradients(x, scale, cotangent, eps):
-    """With z = (x − mean)/σ: ∂x = scale/σ · (c − mean(c) − z · mean(c·z)), ∂scale = Σ c·z, ∂bias = Σ c."""
-    x, c = x.reshape(-1, x.shape[-1]), cotangent.reshape(-1, x.shape[-1])
-    mean, var, _ = moments(x)
+def normalise_gradients(x, scale, cotangent, eps, mask=None):
+    """With z = (x − mean)/σ: ∂scale = Σ c·z, ∂bias = Σ c, over all rows, since all of them are normalised;
+    ∂x = scale/σ · (c − (Σ c + z · Σ c·z)/m), the part through the moments only at the m values in them.
+    """
+    mean, var, m = moments(x if mask is None else x[mask])
     sigma = np.sqrt(var + eps)
     z = (x - mean) / sigma
-    dx = scale / sigma * (c - c.mean(0) - z * (c * z).mean(0))
-    return dx.reshape(cotangent.shape), (c * z).sum(0), c.sum(0)
+    axes = tuple(range(x.ndim - 1))
+    dscale, dbias = (cotangent * z).sum(axes), cotangent.sum(axes)
+    return scale / sigma * (cotangent - column(mask, x) * (dbias + z * dscale) / m), dscale, dbias
 
 
 # --- What is tested.
 
 
-def batch_normalised(x, scale, bias, mask=None, eps=1e-5):
+def by_parts(x, scale, bias, mask, eps):
     mean, var, _ = ops.batch_moments(x, mask)
     return ops.batch_norm(x, scale, bias, mean, var, eps=eps)
 
 
-def value_and_gradients(x, scale, bias, cotangent, mask=None, eps=1e-5):
-    y, pullback = jax.vjp(lambda *arrays: batch_normalised(*arrays, mask, eps), x, scale, bias)
-    return y, *pullback(cotangent)
+def at_once(x, scale, bias, mask, eps):
+    return ops.batch_norm_train(x, scale, bias, mask, eps=eps)[0]
+
+
+forms = pytest.mark.parametrize("form", [by_parts, at_once], ids=lambda form: form.__name__)
+
+
+def value_and_gradients(form, mask=None, eps=1e-5):
+    def function(x, scale, bias, cotangent):
+        y, pullback = jax.vjp(lambda *arrays: form(*arrays, mask, eps), x, scale, bias)
+        return y, *pullback(cotangent)
+
+    return jax.jit(function)
 
 
 def assert_moments(got, want, tolerance=1e-9):
@@ -115,48 +132,82 @@ def test_gradient_of_the_moments(shape, mask, x64):
     x, for_mean, for_var = rng.normal(size=shape), rng.normal(size=shape[-1:]), rng.normal(size=shape[-1:])
     real = np.ones(6, bool) if mask is None else np.asarray(mask)
     mean, _, m = moments(x[real])
-    want = np.where(real.reshape(6, *(1,) * (x.ndim - 1)), (for_mean + 2 * (x - mean) * for_var) / m, 0)
+    want = column(real, x) * (for_mean + 2 * (x - mean) * for_var) / m
 
     _, pullback = jax.vjp(lambda x: ops.batch_moments(x, None if mask is None else real)[:2], x)
     assert_close(pullback((jnp.asarray(for_mean), jnp.asarray(for_var)))[0], want)
 
 
 @cases
-def test_batch_norm_and_its_gradient(case, x64):
+@forms
+def test_batch_norm_and_its_gradient(case, form, x64):
     x, scale, bias, cotangent = norm_arrays(case)
-    y, *gradients = jax.jit(value_and_gradients)(x, scale, bias, cotangent, eps=case.eps)
+    y, *gradients = value_and_gradients(form, eps=case.eps)(x, scale, bias, cotangent)
     assert_close(y, normalise(x, scale, bias, case.eps))
     for got, want in zip(gradients, normalise_gradients(x, scale, cotangent, case.eps), strict=True):
         assert_close(got, want)
 
 
 @cases
-def test_batch_norm_is_pytorchs(case, x64):
+@forms
+def test_batch_norm_is_pytorchs(case, form, x64):
     with np.load(TORCH_VALUES) as file:
         stored = {
             key: file[f"norm/{case.name}/{key}"]
             for key in ("x", "scale", "bias", "cotangent", "y", "dx", "dscale", "dbias")
         }
     inputs = (stored[key] for key in ("x", "scale", "bias", "cotangent"))
-    got = jax.jit(value_and_gradients)(*inputs, eps=case.eps)
+    got = value_and_gradients(form, eps=case.eps)(*inputs)
     for value, key in zip(got, ("y", "dx", "dscale", "dbias"), strict=True):
         assert_close(value, stored[key])
 
 
-def test_gradient_through_masked_moments(x64):
-    """With no cotangent at masked rows, the real rows see a batch of themselves and the others nothing."""
+@forms
+@pytest.mark.parametrize("seen", [False, True], ids=["loss of real rows", "loss of all rows"])
+def test_gradient_through_masked_moments(form, seen, x64):
+    """The rows that do not count are normalised too; a loss that ignores them gives them no gradient."""
     rng = generator("masked gradients")
     x, cotangent = rng.normal(size=(6, 2, 3, 4)), rng.normal(size=(6, 2, 3, 4))
     scale, bias = rng.normal(size=4), rng.normal(size=4)
     mask = np.asarray(MASKS["scattered"])
-    cotangent[~mask] = 0
-    y, *gradients = jax.jit(value_and_gradients)(x, scale, bias, cotangent, mask)
-    assert_close(y[mask], normalise(x[mask], scale, bias, 1e-5))
-    dx, dscale, dbias = normalise_gradients(x[mask], scale, cotangent[mask], 1e-5)
-    assert_close(gradients[0][mask], dx)
-    np.testing.assert_array_equal(gradients[0][~mask], 0)
-    assert_close(gradients[1], dscale)
-    assert_close(gradients[2], dbias)
+    if not seen:
+        cotangent[~mask] = 0
+    y, *gradients = value_and_gradients(form, jnp.asarray(mask))(x, scale, bias, cotangent)
+    assert_close(y, normalise(x, scale, bias, 1e-5, mask))
+    for got, want in zip(gradients, normalise_gradients(x, scale, cotangent, 1e-5, mask), strict=True):
+        assert_close(got, want)
+    if not seen:
+        np.testing.assert_array_equal(gradients[0][~mask], 0)
+
+
+@pytest.mark.parametrize("mask", [None, MASKS["head"]], ids=["no mask", "mask"])
+def test_batch_norm_train_returns_the_moments_without_gradient(mask, x64):
+    x, one = generator("returned").normal(size=(6, 2, 3, 4)) + 3, jnp.ones(4)
+    mask = None if mask is None else np.asarray(mask)
+    train = jax.jit(lambda x: ops.batch_norm_train(x, 2 * one, one, mask)[1:])
+    assert_moments(train(x), moments(x if mask is None else x[mask]))
+    np.testing.assert_array_equal(jax.grad(lambda x: sum(map(jnp.sum, train(x))))(x), 0)
+
+
+@forms
+def test_batch_norm_under_vmap(form, x64):
+    """A population: every member has its own batch, scale, bias and mask."""
+    rng = generator("vmapped")
+    x, cotangent = rng.normal(size=(2, 3, 6, 2, 4))
+    scale, bias = rng.normal(size=(2, 3, 4))
+    mask = np.asarray([MASKS["all"], MASKS["scattered"], MASKS["head"]])
+
+    def member(x, scale, bias, cotangent, mask):
+        return value_and_gradients(form, mask)(x, scale, bias, cotangent)
+
+    results = jax.vmap(member)(x, scale, bias, cotangent, mask)
+    for k in range(3):
+        want = (
+            normalise(x[k], scale[k], bias[k], 1e-5, mask[k]),
+            *normalise_gradients(x[k], scale[k], cotangent[k], 1e-5, mask[k]),
+        )
+        for got, value in zip(results, want, strict=True):
+            assert_close(got[k], value)
 
 
 def test_eps_is_inside_the_root(x64):
@@ -171,25 +222,28 @@ def test_default_eps_is_1e_5(x64):
     assert_close(ops.batch_norm(jnp.ones((1, 1)), one, 0 * one, 0 * one, 0 * one), [[1e5**0.5]])
 
 
-@pytest.mark.parametrize("shape", [(64, 8, 8, 3), (50, 3), (64, 28, 28, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(50, 3), (64, 28, 28, 3)], ids=str)
 @pytest.mark.parametrize("masked", [False, True])
-def test_a_mean_of_ten_thousand_deviations_in_float32(shape, masked):
+@forms
+def test_a_mean_of_ten_thousand_deviations_in_float32(shape, masked, form):
     rng = generator("stability")
     x = np.float32(rng.normal([1e4, -1e4, 0.0], 1, shape))
-    mask = np.ones(shape[0], bool)
-    if masked:
-        mask[[0, 1, -1]] = False
-        x[~mask] = 0  # the usual filler, ten thousand deviations off
+    cotangent = np.float32(rng.normal(size=shape))
     scale, bias = np.ones(3, np.float32), np.zeros(3, np.float32)
-    cotangent = np.where(mask.reshape(-1, *(1,) * (x.ndim - 1)), rng.normal(size=shape), 0).astype(np.float32)
+    mask = None
+    if masked:
+        mask = np.ones(shape[0], bool)
+        mask[[0, 1, -1]] = False
+        x[~mask] = cotangent[~mask] = 0  # the usual filler, here ten thousand deviations off
+    real = np.ones(shape[0], bool) if mask is None else mask
 
-    y, dx, dscale, _ = jax.jit(value_and_gradients)(x, scale, bias, cotangent, mask if masked else None)
+    y, dx, dscale, _ = value_and_gradients(form, mask)(x, scale, bias, cotangent)
 
-    wide, c = np.float64(x[mask]), np.float64(cotangent[mask])
-    np.testing.assert_allclose(y[mask], normalise(wide, scale, bias, 1e-5), rtol=0, atol=1e-2)
-    want_dx, want_dscale, _ = normalise_gradients(wide, scale, c, 1e-5)
-    np.testing.assert_allclose(dx[mask], want_dx, rtol=0, atol=1e-2)
-    np.testing.assert_allclose(dscale, want_dscale, rtol=0, atol=1e-2 * np.sqrt(c.size))
+    x, cotangent = np.float64(x), np.float64(cotangent)
+    want_dx, want_dscale, _ = normalise_gradients(x, scale, cotangent, 1e-5, mask)
+    np.testing.assert_allclose(y[real], normalise(x, scale, bias, 1e-5, mask)[real], rtol=0, atol=1e-2)
+    np.testing.assert_allclose(dx[real], want_dx[real], rtol=0, atol=1e-2)
+    np.testing.assert_allclose(dscale, want_dscale, rtol=0, atol=1e-2 * np.sqrt(cotangent.size))
 
 
 # --- Dropout.

@@ -1,0 +1,1 @@
+"""Config files, run directories and the command line."""

@@ -1,0 +1,80 @@
+"""The commands of `fnn`. What a command needs is imported in it, so that `fnn --help` loads no JAX."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import fnn
+
+app = typer.Typer(
+    help="Train neural networks from config files.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A TOML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Dotted keys, such as train.epochs=3.", show_default=False),
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The directory of a run.", show_default=False)]
+
+
+class Checkpoint(StrEnum):
+    """Which state of a run."""
+
+    best = "best"
+    last = "last"
+
+
+@app.command()
+def train(config: Config, overrides: Overrides = None) -> None:
+    """Train a network, evaluate it once on the test set and write a report."""
+    from rich.console import Console
+
+    from fnn.run._config import read
+    from fnn.run._train import train
+
+    raise typer.Exit(train(read(config, tuple(overrides or ())), Console()))
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    checkpoint: Annotated[Checkpoint, typer.Option(help="Which saved state.")] = Checkpoint.best,
+) -> None:
+    """Print a run's loss and accuracy on its validation and test data."""
+    from rich.console import Console
+
+    from fnn.run._train import evaluate
+
+    raise typer.Exit(evaluate(run, checkpoint.value, Console()))
+
+
+@app.command()
+def summary(config: Config, overrides: Overrides = None) -> None:
+    """Print the network of a config: output shapes, parameters, bytes."""
+    from fnn.run._config import read
+    from fnn.run._prepare import prepare
+
+    typer.echo(prepare(read(config, tuple(overrides or ()))).summary)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fnn {fnn.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass

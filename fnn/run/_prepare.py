@@ -1,0 +1,76 @@
+"""From a checked config to everything that `fnn.fit` takes; every bad input ends here, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+import fnn
+from fnn.nn import LayerError
+from fnn.run._build import Make, call_plainly, make_and_values
+from fnn.run._config import Config, ConfigError
+from fnn.train._fit import check_fit
+
+
+class Prepared(NamedTuple):
+    """A run that is ready to start."""
+
+    config: Config
+    data: fnn.Splits
+    make: Make
+    values: dict[str, Any]
+    settings: dict[str, Any]  # of fnn.fit
+    mesh: Mesh | None
+
+    @property
+    def sample(self) -> jax.ShapeDtypeStruct:
+        """One raw input with its batch axis, as a shape."""
+        x = self.data.train.x
+        return jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+
+    @property
+    def summary(self) -> fnn.Summary:
+        """The network as a table."""
+        return fnn.summary(self.make(self.values).net, self.sample)
+
+
+def prepare(config: Config) -> Prepared:
+    """Load the data, build the network on shapes alone, and see that all of it fits together.
+
+    Raises:
+        ConfigError: one sentence that begins with the key.
+    """
+    with _blamed_on("data"):
+        dataset = call_plainly(config.data)
+    with _blamed_on("split"):
+        data = call_plainly(config.split, dataset)
+    settings = dict(config.train.arguments)
+    with _blamed_on("train"):
+        make, values = make_and_values(config, fnn.steps_of_run(len(data.train.x), **_length(settings)))
+    make(values)
+    with _blamed_on("model"):
+        check_fit(make, values, data, **_length(settings))
+    mesh = fnn.mesh() if len(jax.devices()) > 1 else None
+    return Prepared(config, data, make, values, settings, mesh)
+
+
+def _length(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: settings[name] for name in ("epochs", "batch_size")}
+
+
+@contextmanager
+def _blamed_on(section: str) -> Iterator[None]:
+    """Turn a complaint from the core into one about a key of the config."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except LayerError as error:
+        raise ConfigError(f"{section}.{error.path.replace('/', '.')}", error.problem) from error
+    except (ValueError, TypeError, ModuleNotFoundError) as error:
+        lines = [*str(error).strip().splitlines()[:1], *getattr(error, "__notes__", ())]
+        raise ConfigError(section, ", ".join(lines)) from error

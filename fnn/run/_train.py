@@ -1,0 +1,216 @@
+"""`fnn train` and `fnn evaluate`: a run from its config to its report."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+import fnn
+from fnn.run._config import Config, ConfigError, read
+from fnn.run._directory import choose, create, environment, load_checkpoint, save_checkpoints, write_json
+from fnn.run._figures import confusion_matrix, draw_confusion, draw_curves, draw_mistakes
+from fnn.run._prepare import Prepared, prepare
+from fnn.run._progress import Display, results_table
+from fnn.run._report import write_report
+from fnn.train._evaluate import score
+
+_SAVE_EVERY = 60.0  # seconds between two checkpoints of a long run
+
+_predict = jax.jit(fnn.predict, static_argnums=0)
+
+
+class Stopped(Exception):
+    """A signal asked the run to stop; raised at the border of a chunk."""
+
+    def __init__(self, number: int) -> None:
+        """Keep the number of the signal."""
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+def train(config: Config, console: Console) -> int:
+    """Train, evaluate once on the test set, and write the run directory.
+
+    Returns:
+        The exit code: 0 when done, 1 when the loss diverged, 130 or 143 when a signal stopped the run.
+
+    Raises:
+        ConfigError: bad input; nothing has been written then.
+    """
+    started = time.monotonic()
+    directory = choose(config)
+    prepared = prepare(config)
+    create(directory)
+    (directory / "config.toml").write_text(config.to_toml())
+    (directory / "summary.txt").write_text(f"{prepared.summary}\n")
+    (directory / "metrics.jsonl").touch()
+    write_json(directory / "environment.json", environment())
+    console.print(
+        f"{directory}: {prepared.summary.parameters:,} parameters, {_sizes(prepared)}", highlight=False
+    )
+
+    fit, stopped, exit_code = _fit(prepared, directory, console)
+    if fit is not None:
+        save_checkpoints(directory, fit)
+    results = _results(prepared, fit, stopped, directory)
+    write_json(directory / "results.json", results)
+    seconds = round(time.monotonic() - started, 2)
+    write_json(directory / "environment.json", {**environment(), "seconds": seconds})
+    report = write_report(directory)
+
+    console.print(results_table(results))
+    if stopped:
+        Console(stderr=True).print(f"fnn: {stopped}", highlight=False, soft_wrap=True)
+    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    return exit_code
+
+
+def evaluate(directory: Path, name: str, console: Console) -> int:
+    """Print loss and accuracy of a finished run's checkpoint on its validation and test data."""
+    prepared, state = load(directory, name)
+    results = {
+        part: _scores(prepared, state, _outputs(prepared, state, examples.x), examples.y)
+        for part, examples in (("validation", prepared.data.validation), ("test", prepared.data.test))
+    }
+    console.print(results_table(results))
+    return 0
+
+
+def load(directory: Path, name: str = "best") -> tuple[Prepared, fnn.TrainState]:
+    """A run's data and network, and the state of one of its checkpoints.
+
+    Raises:
+        ConfigError: not a run, or one without that checkpoint.
+    """
+    if not (directory / "config.toml").is_file():
+        raise ConfigError("", f"{directory} is not the directory of a run: it has no config.toml")
+    prepared = prepare(read(directory / "config.toml"))
+    moments = None
+    if prepared.settings["standardize"]:
+        moments = jax.tree.map(jnp.asarray, fnn.moments(prepared.data.train.x))
+
+    def start() -> fnn.TrainState:
+        return fnn.init_state(prepared.make, prepared.values, jax.random.key(0), prepared.sample, moments)
+
+    return prepared, load_checkpoint(directory, name, jax.eval_shape(start))
+
+
+def _fit(prepared: Prepared, directory: Path, console: Console) -> tuple[fnn.Fit | None, str, int]:
+    """The run as far as it came, why it ended early if it did, and the exit code."""
+    fit: fnn.Fit | None = None
+    saved = time.monotonic()
+    metrics = directory / "metrics.jsonl"
+
+    with signals() as received, Display(console, title=prepared.config.name) as display:
+
+        def report(progress: fnn.Progress) -> None:
+            nonlocal fit, saved
+            display(progress)
+            if progress.fit is not None:
+                fit = progress.fit
+                with metrics.open("a") as lines:
+                    lines.write(json.dumps({"epoch": progress.epoch, **progress.metrics}) + "\n")
+                if time.monotonic() - saved > _SAVE_EVERY:
+                    save_checkpoints(directory, fit)
+                    saved = time.monotonic()
+            if received and progress.step < progress.steps:
+                raise Stopped(received[0])
+
+        try:
+            fit = fnn.fit(
+                prepared.make,
+                prepared.values,
+                prepared.data,
+                seed=prepared.config.seed,
+                mesh=prepared.mesh,
+                report=report,
+                **prepared.settings,
+            )
+        except fnn.Diverged as error:
+            return fit, str(error), 1
+        except Stopped as error:
+            return fit, str(error), error.exit_code
+    return fit, "", 0
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collect the first SIGINT or SIGTERM instead of dying of it; a second one is obeyed at once."""
+    received: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        restore()
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        restore()
+
+
+def _results(prepared: Prepared, fit: fnn.Fit | None, stopped: str, directory: Path) -> dict[str, Any]:
+    """The figures of a run; the test set is touched here, once, and only where the run is complete."""
+    results: dict[str, Any] = {"parameters": prepared.summary.parameters}
+    if stopped:
+        results["stopped"] = stopped
+    if fit is None or not fit.history:
+        return results
+    results |= {
+        "epochs": len(fit.history),
+        "best_epoch": fit.best_epoch,
+        "validation": _validation(fit.history[fit.best_epoch - 1]),
+        "last_validation": _validation(fit.history[-1]),
+    }
+    draw_curves(fit.history, directory / "figures" / "curves.png")
+    if stopped:
+        return results
+    x, y = prepared.data.test
+    classes = prepared.data.classes
+    outputs = _outputs(prepared, fit.best, x)
+    results["test"] = _scores(prepared, fit.best, outputs, y)
+    if classes:
+        matrix = confusion_matrix(y, outputs, len(classes))
+        draw_confusion(matrix, classes, directory / "figures" / "confusion.png")
+        draw_mistakes(x, y, outputs, classes, directory / "figures" / "mistakes.png")
+    return results
+
+
+def _validation(metrics: dict[str, float]) -> dict[str, float]:
+    prefix = "validation_"
+    return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+
+
+def _outputs(prepared: Prepared, state: fnn.TrainState, x: np.ndarray) -> np.ndarray:
+    values = fnn.train._state.as_values(prepared.values)
+    return np.asarray(_predict(prepared.make, values, state, jnp.asarray(x)))
+
+
+def _scores(
+    prepared: Prepared, state: fnn.TrainState, outputs: np.ndarray, targets: np.ndarray
+) -> dict[str, float]:
+    measured = score(prepared.make, prepared.values, state, jnp.asarray(outputs), targets)
+    return {name: float(value) for name, value in measured.items()}
+
+
+def _sizes(prepared: Prepared) -> str:
+    data = prepared.data
+    sizes = [f"{len(getattr(data, part).x):,} {part}" for part in ("train", "validation", "test")]
+    return f"{data.name} ({', '.join(sizes)})"

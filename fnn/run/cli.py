@@ -1,0 +1,27 @@
+"""The entry point of the command `fnn`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run a command; bad input ends in one sentence and exit code 2."""
+    try:
+        from fnn.run._commands import app
+    except ModuleNotFoundError as error:
+        _fail(f"the commands of fnn need the package {error.name}: pip install 'fnn[run]'")
+    try:
+        app()
+    except Exception as error:
+        # Only what says of itself that it is bad input; anything else is a defect and shows its traceback.
+        if type(error).__name__ != "ConfigError":
+            raise
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(problem: str) -> None:
+    print(f"fnn: {problem}", file=sys.stderr)
+    sys.exit(2)
