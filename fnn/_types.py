@@ -48,13 +48,13 @@ def check_range(
     if value is None or callable(value) or isinstance(value, jax.core.Tracer):
         return
     numbers = np.asarray(value)
-    bounds = [
+    limits = [
         ("at least", at_least, np.greater_equal),
         ("above", above, np.greater),
         ("at most", at_most, np.less_equal),
         ("below", below, np.less),
     ]
-    bounds = [(words, bound, holds) for words, bound, holds in bounds if bound is not None]
+    bounds = [(words, bound, holds) for words, bound, holds in limits if bound is not None]
     if not all(np.all(holds(numbers, bound)) for _, bound, holds in bounds):
         wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in bounds)
         raise ValueError(f"{name} must be {wanted}, not {value}")

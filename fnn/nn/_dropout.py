@@ -43,7 +43,7 @@ def dropout(rate: Hyperparameter = 0.5, *, name: str | None = None) -> Layer:
             return x, state
         if key is None:
             raise ValueError(
-                "dropout draws which units to drop, so training needs a key: net.apply(…, train=True, key=key)"
+                "dropout draws at random, so training needs a key: net.apply(…, train=True, key=key)"
             )
         return ops.dropout(key, x, rate), state
 

@@ -82,7 +82,9 @@ def layer(
     """A layer without state or randomness, from `apply(params, x)` and `init(key, x)`.
 
     >>> import jax.numpy as jnp
-    >>> scale = layer("scale", lambda params, x: params["factor"] * x, lambda key, x: {"factor": jnp.ones(())})
+    >>> def init(key, x):
+    ...     return {"factor": jnp.ones(())}
+    >>> scale = layer("scale", lambda params, x: params["factor"] * x, init)
     >>> params, state = scale.init(jax.random.key(0), jnp.ones((2, 3)))
     >>> scale.apply(params, state, jnp.ones((2, 3)))[0].shape
     (2, 3)

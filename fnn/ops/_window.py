@@ -18,10 +18,10 @@ Padding = Literal["SAME", "VALID"] | tuple[Pair, Pair]
 class Window(NamedTuple):
     """A window that slides over the two spatial axes of an image batch."""
 
-    size: Pair
-    stride: Pair
-    dilation: Pair
-    padding: tuple[Pair, Pair]
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[Pair, ...]  # (top, bottom), (left, right)
 
     @property
     def offsets(self) -> list[Pair]:
@@ -30,7 +30,7 @@ class Window(NamedTuple):
         return [(i * down, j * right) for i in range(height) for j in range(width)]
 
 
-def pair(value: int | Pair, name: str) -> Pair:
+def pair(value: int | tuple[int, ...], name: str) -> tuple[int, ...]:
     """One number for both spatial axes, or one for each."""
     both = (value, value) if isinstance(value, int) else tuple(value)
     if len(both) != 2:
@@ -42,7 +42,7 @@ def pair(value: int | Pair, name: str) -> Pair:
 
 def sliding_window(
     x: Array,
-    size: int | Pair,
+    size: int | tuple[int, ...],
     stride: int | Pair,
     padding: Padding,
     dilation: int | Pair = 1,
@@ -57,13 +57,12 @@ def sliding_window(
     if isinstance(padding, str):
         if padding not in ("SAME", "VALID"):
             raise ValueError(f'padding must be "SAME", "VALID" or explicit pairs, not {padding!r}')
-        pads = tuple(lax.padtype_to_pads(x.shape[1:3], extent, strides, padding))
+        pads = tuple((lo, hi) for lo, hi in lax.padtype_to_pads(x.shape[1:3], extent, strides, padding))
     else:
-        pads = tuple(tuple(p) for p in padding)
-        if len(pads) != 2 or any(len(p) != 2 for p in pads):
+        if len(padding) != 2 or any(len(p) != 2 for p in padding):
             raise ValueError(f"explicit padding is ((top, bottom), (left, right)), not {padding}")
-        for p in pads:
-            check_range("padding", p, at_least=0)
+        check_range("padding", padding, at_least=0)
+        pads = tuple((lo, hi) for lo, hi in padding)
     padded = tuple(n + lo + hi for n, (lo, hi) in zip(x.shape[1:3], pads, strict=True))
     if any(k > n for k, n in zip(extent, padded, strict=True)):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A config file, checked once and without arrays: TOML becomes a tree of calls with every default filled in."""
+"""A config file, checked once and without arrays: from TOML to a tree of calls with all defaults."""
 
 from __future__ import annotations
 
@@ -376,8 +376,7 @@ def override(raw: dict[str, Any], text: str) -> dict[str, Any]:
 def _other_function(table: dict[str, Any], name: str) -> dict[str, Any]:
     """A section that uses another function, with the settings that this one has too."""
     function = functions().get(name)
-    kept = function.parameters if function else table
-    kept = {*kept, "penalties"} - {"use"}
+    kept = {*(function.parameters if function else table), "penalties"} - {"use"}
     return {"use": name, **{key: value for key, value in table.items() if key in kept}}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -63,7 +62,7 @@ def evaluate(
 
 
 def score(
-    make: Make, hyperparameters: Any, state: TrainState, outputs: Array, targets: Array, /
+    make: Make, hyperparameters: Any, state: TrainState, outputs: Any, targets: Any, /
 ) -> dict[str, Array]:
     """The same of outputs that are there already."""
     task = task_at(make, hyperparameters, state.step)

@@ -215,11 +215,11 @@ def _rank(metrics: dict[str, float]) -> tuple[float, float]:
 
 def _running_means(seen: list[Any]) -> dict[str, float]:
     """Means over the examples of an epoch so far, from the means over its batches."""
-    loss, penalty, accuracy, count = (np.concatenate(column) for column in zip(*seen, strict=True))
+    loss, penalty, accuracy, examples = (np.concatenate(column) for column in zip(*seen, strict=True))
     means = {
-        "loss": float(np.average(loss, weights=count)),
-        "penalty": float(np.average(penalty, weights=count)),
-        "accuracy": float(np.average(accuracy, weights=count)),
+        "loss": float(np.average(loss, weights=examples)),
+        "penalty": float(np.average(penalty, weights=examples)),
+        "accuracy": float(np.average(accuracy, weights=examples)),
     }
     return {name: value for name, value in means.items() if not np.isnan(value)}
 

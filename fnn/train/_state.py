@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from fnn._tree import fold_name
 from fnn._types import Array, Key, Params, State
 from fnn.data import Moments
-from fnn.nn import LayerLike
+from fnn.nn import Layer
 from fnn.nn._layer import as_layer
 from fnn.optim import Optimizer
 
@@ -19,14 +19,14 @@ from fnn.optim import Optimizer
 class Task(NamedTuple):
     """What `make(hyperparameters)` returns, as this or as a plain tuple of its first three fields or more.
 
-    net: the network.
+    net: the network; a plain function of one array will do.
     loss: `loss(outputs, targets)`, one value per example.
     optimizer: from fnn or anything else of the same two functions.
     penalties: functions of the parameters that are added to the mean loss.
     augment: functions `(key, x) -> x` applied to each training batch, of values as `to_float` scales them.
     """
 
-    net: LayerLike
+    net: Layer
     loss: Callable[[Array, Array], Array]
     optimizer: Optimizer
     penalties: tuple[Callable[[Params], Array], ...] = ()
@@ -51,9 +51,9 @@ class TrainState(NamedTuple):
 class Batch(NamedTuple):
     """Some examples; where `mask` is False, padding that counts nowhere."""
 
-    x: Array  # (N, …)
-    y: Array  # (N,) classes, or targets (N, …)
-    mask: Array  # (N,) bool
+    x: Any  # (N, …)
+    y: Any  # (N,) classes, or targets (N, …)
+    mask: Any  # (N,) bool
 
 
 def as_values(hyperparameters: Any) -> Any:

@@ -22,7 +22,7 @@ class StepMetrics(NamedTuple):
     loss: Array  # () mean over the real examples, without penalties
     penalty: Array  # () sum of the penalties
     accuracy: Array  # () share of right answers; NaN where targets are not classes
-    count: Array  # () how many real examples
+    examples: Array  # () how many real ones
 
 
 def train_step(
@@ -59,8 +59,7 @@ def train_step(
         opt_state=opt_state,
     )
     right = masked_mean(accuracy(outputs, batch.y), batch.mask) if has_classes(batch.y) else jnp.nan
-    count = batch.mask.sum()
-    return new_state, StepMetrics(loss, penalty, jnp.asarray(right, loss.dtype), count)
+    return new_state, StepMetrics(loss, penalty, jnp.asarray(right, loss.dtype), batch.mask.sum())
 
 
 def train_chunk(
