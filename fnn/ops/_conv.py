@@ -9,6 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 
 from fnn._types import Array
 from fnn.ops._window import Padding, Pair, Window, shifted, sliding_window
@@ -56,9 +57,21 @@ def conv(
     return lax.platform_dependent(
         x.astype(dtype),
         kernel.astype(dtype),
-        cpu=lambda x, kernel: _as_matmul(x, kernel, window, groups),
+        cpu=_on_each_device(lambda x, kernel: _as_matmul(x, kernel, window, groups), x.shape[0]),
         default=partial(_as_library_call, window=window, groups=groups),
     )
+
+
+def _on_each_device(function: Callable[[Array, Array], Array], images: int) -> Callable[[Array, Array], Array]:
+    """Let each device of the current mesh convolve its own part of the batch.
+
+    Left to XLA, the loop over blocks of images would run over the whole batch on every device.
+    """
+    parts = jax.sharding.get_abstract_mesh().shape.get("data", 1)
+    if parts == 1 or images % parts:
+        return function
+    cut, whole = PartitionSpec("data"), PartitionSpec()
+    return jax.shard_map(function, in_specs=(cut, whole), out_specs=cut, axis_names={"data"}, check_vma=False)
 
 
 def _product(x: Array, kernel: Array, window: Window, groups: int) -> Array:

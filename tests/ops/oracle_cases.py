@@ -108,13 +108,13 @@ CONV = [
 # Sizes at which a lowering may change its mind, such as batches cut into blocks of which the last is not full
 # (above 4 MiB of shifted images on CPU). No PyTorch values are stored for these.
 LARGE_CONV = [
-    Conv("large_one_channel_5x5", (61, 28, 28, 1), (5, 5, 1, 8), pads=((2, 2), (2, 2))),
+    Conv("large_one_channel_5x5", (55, 28, 28, 1), (5, 5, 1, 4), pads=((2, 2), (2, 2))),
     Conv("large_images_3x3", (41, 32, 32, 3), (3, 3, 3, 8), pads=((1, 1), (1, 1))),
     Conv("large_batch_3x3", (131, 8, 8, 16), (3, 3, 16, 32), pads=((1, 1), (1, 1))),
     Conv("large_channels_stride_2", (11, 14, 14, 64), (3, 3, 64, 32), pads=((0, 1), (0, 1)), stride=2),
     Conv("large_channels_1x1", (57, 14, 14, 96), (1, 1, 96, 48)),
     Conv("large_depthwise", (77, 14, 14, 8), (3, 3, 1, 16), pads=((1, 1), (1, 1)), groups=8),
-    Conv("large_kernel_11x11_stride_4", (5, 27, 27, 3), (11, 11, 3, 16), padding="VALID", stride=4),
+    Conv("large_kernel_7x7_stride_2", (8, 31, 31, 3), (7, 7, 3, 16), padding="VALID", stride=2),
     Conv("large_asymmetric", (19, 20, 20, 16), (3, 3, 16, 16), ((0, 3), (4, 1)), ((0, 3), (4, 1))),
 ]
 
