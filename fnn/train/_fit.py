@@ -131,15 +131,12 @@ def fit(
                 state, measured = _chunk(make, values, state, train, rows[chunk], mask[chunk])
                 seen.append(jax.device_get(measured))
                 metrics = _running_means(seen)
-                bad = ~np.isfinite(seen[-1].loss + seen[-1].penalty)
-                if bad.any():
-                    first = int(bad.argmax())
-                    step = epoch * steps + chunk * chunk_steps + first + 1
-                    raise Diverged(step, float((seen[-1].loss + seen[-1].penalty)[first]), so_far)
+                _check_finite(seen[-1].loss + seen[-1].penalty, epoch * steps + chunk * chunk_steps + 1, so_far)
                 done = epoch * steps + min((chunk + 1) * chunk_steps, steps)
                 progress = Progress(epoch + 1, epochs, done, epochs * steps, metrics, None)
                 if chunk + 1 == chunks:
                     measured = jax.device_get(_evaluate(make, values, state, validation))
+                    _check_finite(measured["loss"][None], done, so_far)
                     metrics |= {f"validation_{name}": float(value) for name, value in measured.items()}
                     so_far = _advance(so_far, state, metrics)
                     progress = progress._replace(metrics=metrics, fit=so_far)
@@ -198,6 +195,12 @@ def check_fit(
         jax.ShapeDtypeStruct((size,), bool),
     )
     jax.eval_shape(run, jax.random.key(0), batch)
+
+
+def _check_finite(losses: np.ndarray, first_step: int, so_far: Fit) -> None:
+    bad = ~np.isfinite(losses)
+    if bad.any():
+        raise Diverged(first_step + int(bad.argmax()), float(losses[bad][0]), so_far)
 
 
 def _advance(so_far: Fit, state: TrainState, metrics: dict[str, float]) -> Fit:
