@@ -17,9 +17,9 @@ def per_channel(values: Array, ndim: int) -> Array:
     return values.reshape((1,) * (ndim - 1) + (-1,))
 
 
-def _per_example(mask: Array, x: Array) -> Array:
-    """Reshape (N,) booleans to numbers that broadcast over everything but examples."""
-    return mask.astype(x.dtype).reshape((-1,) + (1,) * (x.ndim - 1))
+def _where(mask: Array | None, values: Array) -> Array:
+    """Zero for the examples that do not count, whatever they hold."""
+    return values if mask is None else jnp.where(mask.reshape((-1,) + (1,) * (values.ndim - 1)), values, 0)
 
 
 def batch_moments(x: Array, mask: Array | None = None, /) -> tuple[Array, Array, Array]:
@@ -42,16 +42,15 @@ def batch_moments(x: Array, mask: Array | None = None, /) -> tuple[Array, Array,
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     axes = tuple(range(x.ndim - 1))
-    pivot = lax.stop_gradient(x[(slice(0, 1),) * (x.ndim - 1)])
-    offset = x - pivot
-    positions = math.prod(x.shape[1:-1])
-    weight = None if mask is None else _per_example(mask, x)
-    count = jnp.asarray((x.shape[0] if mask is None else mask.sum()) * positions, x.dtype)
+    first = x[:1] if mask is None else x[jnp.argmax(mask)][None]
+    pivot = lax.stop_gradient(first[(slice(None), *(slice(0, 1),) * (x.ndim - 2))])
+    examples = x.shape[0] if mask is None else mask.sum()
+    count = jnp.asarray(examples * math.prod(x.shape[1:-1]), x.dtype)
 
     def mean(values: Array) -> Array:
-        total = jnp.sum(values if weight is None else values * weight, axis=axes, keepdims=True)
-        return total / count
+        return jnp.sum(_where(mask, values), axis=axes, keepdims=True) / count
 
+    offset = x - pivot
     shift = mean(offset)
     variance = mean(jnp.square(offset - shift))
     return (pivot + shift).reshape(-1), variance.reshape(-1), count
@@ -129,9 +128,7 @@ def _backward(eps: float, inputs: tuple, cotangents: tuple[Array, Array, Array, 
     axes = tuple(range(x.ndim - 1))
     d_bias, d_scale = dy.sum(axes), (dy * normal).sum(axes)
     through_moments = per_channel(d_bias / count, x.ndim) + normal * per_channel(d_scale / count, x.ndim)
-    if mask is not None:
-        through_moments = through_moments * _per_example(mask, normal)
-    dx = per_channel(scale * root, x.ndim) * (dy - through_moments)
+    dx = per_channel(scale * root, x.ndim) * (dy - _where(mask, through_moments))
     return dx.astype(x.dtype), d_scale.astype(scale.dtype), d_bias.astype(bias.dtype), None
 
 
