@@ -81,6 +81,8 @@ class Make:
             return values[path]
         if isinstance(value, Number):
             return value.value
+        if isinstance(value, tuple):
+            return tuple(self._argument(v, values, f"{path}.{place}") for place, v in enumerate(value))
         return self._build(value, values, path) if isinstance(value, Call) else value
 
 
@@ -103,6 +105,8 @@ def make_and_values(config: Config, steps: int) -> tuple[Make, dict[str, Any]]:
             return _Slot()
         if isinstance(value, Calls):
             return Calls(tuple((key, part(c, f"{path}.{key}", keep_schedules)) for key, c in value.items))
+        if isinstance(value, tuple):
+            return tuple(part(v, f"{path}.{place}", keep_schedules) for place, v in enumerate(value))
         if not isinstance(value, Call):
             return value
         kind = functions()[value.function].kind
@@ -162,7 +166,7 @@ def _located(function: Callable[..., Any], path: str) -> Callable[..., Any]:
             return function(*positional, **settings)
         except ConfigError:
             raise
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise ConfigError(path, str(error)) from error
 
     return located

@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class Calls:
 class Call:
     """A function with its settings; equal where both are equal.
 
-    An argument is a `Call`, `Calls`, a `Number` or plain data.
+    An argument is a `Call`, `Calls`, a `Number`, plain data or a tuple of these.
     """
 
     function: str
@@ -59,6 +59,9 @@ class Call:
             if isinstance(value, Calls):
                 for key, call in value.items:
                     yield f"{path}.{key}", call
+            elif isinstance(value, tuple):
+                for place, member in enumerate(value):
+                    yield f"{path}.{name}.{place}", member
             else:
                 yield f"{path}.{name}", value
 
@@ -78,6 +81,7 @@ class Config:
     augment: Calls
     directory: str | None = None
     name: str = field(default="run", compare=False)
+    source: str = field(default="", compare=False)  # the file, for messages
 
     def to_dict(self) -> dict[str, Any]:
         """The config as TOML has it, with all defaults written out."""
@@ -119,7 +123,7 @@ def read(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
     try:
         for text in overrides:
             raw = override(raw, text)
-        return check(raw, name=path.stem)
+        return replace(check(raw, name=path.stem), source=str(path))
     except ConfigError as error:
         raise ConfigError(str(path), str(error)) from error
 
@@ -216,7 +220,7 @@ def member_keys(values: list[Any], path: str, name: str | None = None) -> list[s
     for place, value in enumerate(values):
         function, arguments = as_call(value, f"{path}.{place}", "layer")
         count[function] += 1
-        keys.append(str(arguments.get("name", f"{function}_{count[function]}")))
+        keys.append(str(arguments.get("name") or f"{function}_{count[function]}"))
     return keys
 
 
@@ -246,6 +250,11 @@ def _checked_value(parameter: Parameter, value: Any, path: str) -> Any:
             return Number(float(_plain(value, float, path)))
         if not isinstance(value, str | dict):
             raise ConfigError(path, f"expected a number or a schedule, not {_shown(value)}")
+    if parameter.each is not None:
+        if not isinstance(value, list):
+            raise ConfigError(path, f"expected {describe_type(parameter.hint)}, not {_shown(value)}")
+        members = [_checked_value(parameter.each, v, f"{path}.{place}") for place, v in enumerate(value)]
+        return tuple(members)
     if parameter.wants is None:
         return _plain(value, parameter.hint, path)
     if parameter.variadic:
@@ -362,10 +371,10 @@ def override(raw: dict[str, Any], text: str) -> dict[str, Any]:
     if not equals or not key.strip():
         raise ConfigError(text, "an override is key=value, such as optimizer.learning_rate=3e-3")
     try:
-        value = tomllib.loads(f"value = {written}")["value"]
-    except tomllib.TOMLDecodeError:
+        (value,) = tomllib.loads(f"value = {written}").values()
+    except ValueError:  # not TOML, or more than one line of it
         value = written.strip()
-        if not value or any(character in value for character in "[]{}\"'="):
+        if not value or any(character in value for character in "[]{}\"'=\n"):
             raise ConfigError(key, f"the value {written!r} is not TOML") from None
     names = key.strip().split(".")
     if len(names) == 1 and isinstance(value, str) and isinstance(raw.get(names[0]), dict):

@@ -27,8 +27,12 @@ def choose(config: Config) -> Path:
         ConfigError: the one that it names exists.
     """
     if config.directory is not None:
-        directory = Path(config.directory)
-        if directory.exists():
+        directory = Path(config.directory).expanduser()
+        try:
+            exists = directory.exists()
+        except OSError as error:  # a name that is too long, a folder that may not be entered
+            raise _cannot_make(directory, error) from error
+        if exists:
             raise ConfigError("run.directory", f"{directory} exists; name another one, or remove it")
         return directory
     parent = Path("runs") / config.name
@@ -45,10 +49,13 @@ def create(directory: Path) -> None:
     try:
         directory.mkdir(parents=True)
         (directory / "checkpoints").mkdir()
-    except OSError as error:
-        raise ConfigError(
-            "run.directory", f"cannot make the directory {directory}: {error.strerror}; name another one"
-        ) from error
+    except (OSError, ValueError) as error:
+        raise _cannot_make(directory, error) from error
+
+
+def _cannot_make(directory: Path, error: OSError | ValueError) -> ConfigError:
+    problem = getattr(error, "strerror", None) or error
+    return ConfigError("run.directory", f"cannot make the directory {directory}: {problem}; name another one")
 
 
 def write_json(path: Path, content: Any) -> None:

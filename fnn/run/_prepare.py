@@ -42,8 +42,15 @@ def prepare(config: Config) -> Prepared:
     """Load the data, build the network on shapes alone, and see that all of it fits together.
 
     Raises:
-        ConfigError: one sentence that begins with the key.
+        ConfigError: one sentence that names the file and the key.
     """
+    try:
+        return _prepare(config)
+    except ConfigError as error:
+        raise ConfigError(config.source, str(error)) from error
+
+
+def _prepare(config: Config) -> Prepared:
     with _blamed_on("data"):
         dataset = call_plainly(config.data)
     with _blamed_on("split"):
@@ -70,7 +77,13 @@ def _blamed_on(section: str) -> Iterator[None]:
     except ConfigError:
         raise
     except LayerError as error:
+        cause: BaseException | None = error
+        while isinstance(cause, LayerError):  # what a layer was given, such as its initializer, knows better
+            cause = cause.__cause__
+        if isinstance(cause, ConfigError):
+            raise cause from error
         raise ConfigError(f"{section}.{error.path.replace('/', '.')}", error.problem) from error
     except (ValueError, TypeError, ModuleNotFoundError) as error:
-        lines = [*str(error).strip().splitlines()[:1], *getattr(error, "__notes__", ())]
+        notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("in the layer")]
+        lines = [*str(error).strip().splitlines()[:1], *notes]
         raise ConfigError(section, ", ".join(lines)) from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -58,6 +58,14 @@ class Parameter:
     def is_hyperparameter(self) -> bool:
         """Whether it is a value that training may be given without compiling again."""
         return set(_members(Hyperparameter)) <= set(_members(self.hint))
+
+    @property
+    def each(self) -> Parameter | None:
+        """One of a list of hyperparameters, as the values of `piecewise` are; None for anything else."""
+        members = get_args(self.hint)
+        if members == (Hyperparameter, Ellipsis):
+            return replace(self, hint=Hyperparameter)
+        return None
 
 
 @dataclass(frozen=True)

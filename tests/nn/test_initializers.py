@@ -1,139 +1,196 @@
-"""Initial values: their variance, distribution and dtype, measured over many draws."""
+"""Initial values: variances by fan, distributions, dtypes."""
 
-from __future__ import annotations
-
+import math
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import fnn
+from fnn import nn
 from fnn.nn.initializers import fans
 
-KEY = jax.random.key(11)
-IMAGES = jax.ShapeDtypeStruct((1, 8, 8, 32), jnp.float32)
-VECTORS = jax.ShapeDtypeStruct((1, 100), jnp.float32)
-
-# layer, input, fan-in and fan-out by hand
-KERNELS = {
-    "linear": (fnn.linear, {"features": 700}, VECTORS, 100, 700),
-    "conv": (fnn.conv, {"features": 256, "kernel_size": 3}, IMAGES, 3 * 3 * 32, 3 * 3 * 256),
-    "conv in groups": (
-        fnn.conv,
-        {"features": 512, "kernel_size": (3, 5), "groups": 4},
-        IMAGES,
-        3 * 5 * 8,
-        3 * 5 * 512,
-    ),
-}
-
-# initializer, and the variance it promises from fan-in and fan-out
-DRAWS = {
-    "kaiming": (fnn.kaiming, lambda i, o: 2 / i),
-    "xavier": (fnn.xavier, lambda i, o: 1 / i),
-    "kaiming fan_out": (partial(fnn.kaiming, mode="fan_out"), lambda i, o: 2 / o),
-    "xavier fan_avg": (partial(fnn.xavier, mode="fan_avg"), lambda i, o: 2 / (i + o)),
-    "kaiming uniform": (partial(fnn.kaiming, distribution="uniform"), lambda i, o: 2 / i),
-    "xavier fan_avg uniform": (
-        partial(fnn.xavier, mode="fan_avg", distribution="uniform"),
-        lambda i, o: 2 / (i + o),
-    ),
-    "xavier scale": (partial(fnn.xavier, scale=3.0), lambda i, o: 3 / i),
-    "kaiming scale": (partial(fnn.kaiming, scale=0.5, mode="fan_out"), lambda i, o: 0.5 / o),
-}
+KEY = jax.random.key(3)
 
 
-def kernel_of(layer: str, initializer: Any) -> tuple[np.ndarray, int, int]:
-    function, settings, x, fan_in, fan_out = KERNELS[layer]
-    params, _ = function(**settings, kernel_init=initializer).init(KEY, x)
-    return np.asarray(params["kernel"], np.float64), fan_in, fan_out
-
-
-@pytest.mark.parametrize("layer", KERNELS)
-@pytest.mark.parametrize("draw", DRAWS)
-def test_mean_and_variance_of_a_layers_kernel(layer: str, draw: str) -> None:
-    initializer, variance_of = DRAWS[draw]
-    kernel, fan_in, fan_out = kernel_of(layer, initializer)
-    variance, n = variance_of(fan_in, fan_out), kernel.size
-    assert n > 50_000
-    assert abs(kernel.mean()) < 5 * np.sqrt(variance / n)
-    assert abs(kernel.var() / variance - 1) < 5 * np.sqrt(2 / n)  # five standard errors of a normal's
-    kurtosis = ((kernel - kernel.mean()) ** 4).mean() / kernel.var() ** 2
-    if "uniform" in draw:
-        bound = np.sqrt(3 * variance)
-        assert 0.999 * bound < np.abs(kernel).max() <= bound * (1 + 1e-6)
-        np.testing.assert_allclose(kurtosis, 9 / 5, atol=0.05)
-    else:
-        assert np.abs(kernel).max() > 3.5 * np.sqrt(variance)  # not truncated
-        np.testing.assert_allclose(kurtosis, 3, atol=0.15)
-
-
-@pytest.mark.parametrize("layer", KERNELS)
-def test_layers_draw_kaiming_and_start_their_biases_at_zero(layer: str) -> None:
-    function, settings, x, fan_in, _ = KERNELS[layer]
-    params, _ = function(**settings).init(KEY, x)
-    assert set(params) == {"kernel", "bias"}
-    assert not params["bias"].any()
-    np.testing.assert_array_equal(params["kernel"], kernel_of(layer, fnn.kaiming)[0].astype(np.float32))
-    assert set(function(**settings, bias=False).init(KEY, x)[0]) == {"kernel"}
-
-
-def test_kernel_init_reaches_every_layer_of_an_mlp() -> None:
-    params, _ = fnn.mlp((4, 3), 2, kernel_init=lambda key, shape, dtype: jnp.full(shape, 7, dtype)).init(KEY, VECTORS)
-    assert all((params[f"linear_{n}"]["kernel"] == 7).all() for n in (1, 2, 3))
-
-
-def test_relu_layers_keep_the_mean_square_of_the_signal() -> None:
-    net = fnn.mlp((512,) * 6, 512)
-    params, _ = net.init(KEY, jax.ShapeDtypeStruct((1, 512), jnp.float32))
-    x = jax.random.normal(jax.random.key(0), (64, 512))
-    outputs = fnn.intermediates(net, params, {}, x)
-    sizes = [float(jnp.mean(jnp.square(outputs[f"relu_{n}"]))) for n in range(1, 7)]
-    assert all(0.5 < size < 2.0 for size in sizes)  # with variance 1 / fan-in they end at 2⁻⁶
-
-
-@pytest.mark.parametrize("initializer", [fnn.kaiming, fnn.xavier])
-@pytest.mark.parametrize("distribution", ["normal", "uniform"])
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-def test_dtype_and_shape_are_those_asked_for(initializer: Any, distribution: str, dtype: str) -> None:
-    draw = partial(initializer, KEY, (3, 3, 2, 8), jnp.dtype(dtype), distribution=distribution)
-    drawn = jax.eval_shape(draw)
-    assert drawn.shape == (3, 3, 2, 8)
-    assert drawn.dtype == dtype
-
-
-@pytest.mark.parametrize("initializer", [fnn.kaiming, fnn.xavier])
-def test_float64_is_drawn_in_float64(initializer: Any) -> None:
-    with jax.enable_x64(True):
-        drawn = np.asarray(initializer(KEY, (50, 50), jnp.float64))
-    assert drawn.dtype == np.float64
-    assert (drawn != drawn.astype(np.float32)).mean() > 0.9  # not float32 values that were widened
-
-
-def test_fans_of_hand() -> None:
-    assert fans((784, 10)) == (784, 10)
-    assert fans((3, 5, 16, 32)) == (240, 480)
-    with pytest.raises(ValueError, match=r"a kernel has at least two axes \(…, inputs, outputs\), not shape \(3,\)"):
-        fans((3,))
-
-
-def test_scale_may_be_traced() -> None:
-    draws = jax.vmap(lambda scale: fnn.kaiming(KEY, (20, 20), scale=scale))(jnp.array([2.0, 8.0]))
-    np.testing.assert_allclose(draws[1], 2 * draws[0], rtol=1e-6)
+def assert_variance(values, expected, distribution="normal"):
+    """Mean 0 and the variance, each within five standard errors."""
+    values = np.asarray(values, np.float64).ravel()
+    kurtosis = {"normal": 3.0, "uniform": 1.8}[distribution]
+    assert abs(values.mean()) < 5 * math.sqrt(expected / values.size)
+    error = expected * math.sqrt((kurtosis - 1) / values.size)
+    assert abs(np.mean(np.square(values)) - expected) < 5 * error
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("shape", "fan_in", "fan_out"),
     [
-        ({"mode": "fan"}, "mode must be one of fan_in, fan_out, fan_avg, not 'fan'"),
-        ({"distribution": "gauss"}, """distribution must be "normal" or "uniform", not 'gauss'"""),
-        ({"scale": -1.0}, r"scale must be at least 0, not -1\.0"),
+        ((784, 10), 784, 10),
+        ((3, 3, 16, 32), 144, 288),
+        ((1, 5, 2, 7), 10, 35),
+        ((3, 3, 1, 32), 9, 288),  # depthwise: one channel a group
     ],
 )
-@pytest.mark.parametrize("initializer", [fnn.kaiming, fnn.xavier])
-def test_settings_that_do_not_exist_are_errors(initializer: Any, settings: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        initializer(KEY, (3, 3), jnp.float32, **settings)
+def test_fans(shape, fan_in, fan_out):
+    assert fans(shape) == (fan_in, fan_out)
+
+
+@pytest.mark.parametrize("shape", [(), (5,)])
+def test_a_vector_has_no_fans(shape):
+    with pytest.raises(ValueError, match=r"a kernel has at least two axes"):
+        nn.kaiming(KEY, shape)
+
+
+LINEAR = (200, 300)
+CONV = (3, 2, 20, 300)  # fan-in 120, fan-out 1800
+VARIANCES = [
+    # initializer, settings, shape, variance
+    (nn.kaiming, {}, LINEAR, 2 / 200),
+    (nn.kaiming, {}, CONV, 2 / 120),
+    (nn.kaiming, {"mode": "fan_out"}, CONV, 2 / 1800),
+    (nn.kaiming, {"mode": "fan_avg"}, CONV, 2 / 960),
+    (nn.kaiming, {"scale": 0.5}, LINEAR, 0.5 / 200),
+    (nn.xavier, {}, LINEAR, 1 / 200),
+    (nn.xavier, {}, CONV, 1 / 120),
+    (nn.xavier, {"mode": "fan_out"}, LINEAR, 1 / 300),
+    (nn.xavier, {"mode": "fan_avg"}, LINEAR, 1 / 250),  # Glorot's own, 2 / (fan-in + fan-out)
+    (nn.xavier, {"scale": 3.0, "mode": "fan_avg"}, CONV, 3 / 960),
+    (nn.xavier, {"scale": 0.0}, LINEAR, 0.0),
+]
+
+
+@pytest.mark.parametrize("distribution", ["normal", "uniform"])
+@pytest.mark.parametrize(("initializer", "settings", "shape", "variance"), VARIANCES)
+def test_variance(initializer, settings, shape, variance, distribution):
+    values = initializer(KEY, shape, jnp.float32, distribution=distribution, **settings)
+    assert values.shape == shape
+    if variance == 0:
+        assert not values.any()
+    else:
+        assert_variance(values, variance, distribution)
+
+
+def test_the_normal_is_not_truncated():
+    z = np.abs(np.asarray(nn.kaiming(KEY, LINEAR))) / math.sqrt(2 / 200)
+    expected = math.erfc(2 / math.sqrt(2))  # beyond two deviations
+    assert abs((z > 2).mean() - expected) < 5 * math.sqrt(expected / z.size)
+
+
+def test_the_uniform_fills_its_bounds_evenly():
+    values = np.asarray(nn.kaiming(KEY, LINEAR, distribution="uniform"))
+    bound = math.sqrt(3 * 2 / 200)
+    assert np.abs(values).max() <= bound * (1 + 1e-6)
+    assert values.max() > 0.999 * bound
+    assert values.min() < -0.999 * bound
+    counts, _ = np.histogram(values, bins=10, range=(-bound, bound))
+    expected = values.size / 10
+    assert np.abs(counts - expected).max() < 5 * math.sqrt(expected)
+
+
+def test_normal_is_the_default():
+    assert np.abs(nn.xavier(KEY, LINEAR)).max() > math.sqrt(3 / 200) * 1.2
+
+
+@pytest.mark.parametrize("initializer", [nn.kaiming, nn.xavier])
+def test_one_key_one_draw(initializer):
+    np.testing.assert_array_equal(initializer(KEY, LINEAR), initializer(KEY, LINEAR))
+    assert (initializer(KEY, LINEAR) != initializer(jax.random.key(4), LINEAR)).mean() > 0.99
+
+
+def test_scale_may_be_traced():
+    scales = jnp.array([1.0, 4.0])
+    one, four = jax.vmap(lambda scale: nn.kaiming(KEY, (20, 30), scale=scale))(scales)
+    np.testing.assert_allclose(four, 2 * one, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"mode": "fan"}, "mode must be one of fan_in, fan_out, fan_avg, not 'fan'"),
+        ({"distribution": "gauss"}, "distribution must be \"normal\" or \"uniform\", not 'gauss'"),
+        ({"scale": -1.0}, "scale must be at least 0, not -1"),
+    ],
+)
+def test_bad_settings(settings, problem):
+    with pytest.raises(ValueError, match=problem):
+        nn.kaiming(KEY, LINEAR, **settings)
+
+
+# Inside the layers.
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "kernel", "variance"),
+    [
+        (nn.linear(300), (1, 200), (200, 300), 2 / 200),
+        (nn.linear(300, kernel_init=nn.xavier), (1, 200), (200, 300), 1 / 200),
+        (nn.conv(300, 3), (1, 4, 4, 20), (3, 3, 20, 300), 2 / 180),
+        (nn.conv(320, (3, 2), groups=4), (1, 4, 4, 80), (3, 2, 20, 320), 2 / 120),
+        (nn.conv(320, 3, groups=40), (1, 4, 4, 40), (3, 3, 1, 320), 2 / 9),  # depthwise
+        (nn.conv(300, 3, kernel_init=nn.xavier), (1, 4, 4, 20), (3, 3, 20, 300), 1 / 180),
+        (
+            nn.conv(300, 3, kernel_init=partial(nn.xavier, mode="fan_out")),
+            (1, 4, 4, 20),
+            (3, 3, 20, 300),
+            1 / 2700,
+        ),
+    ],
+)
+def test_kernels_of_layers(layer, shape, kernel, variance):
+    """Over many draws of the layer, and biases start at zero."""
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    params = jax.vmap(lambda key: layer.init(key, x)[0])(jax.random.split(KEY, 8))
+    assert params["kernel"].shape == (8, *kernel)
+    assert_variance(params["kernel"], variance)
+    assert params["bias"].shape == (8, kernel[-1])
+    assert not params["bias"].any()
+
+
+def test_signal_keeps_its_size_through_relu_layers():
+    """The reason for 2 / fan-in: E[score²] neither vanishes nor explodes over ten layers."""
+    net = nn.mlp((256,) * 10, 256)
+    x = jax.random.normal(KEY, (64, 256))
+    params, state = net.init(jax.random.key(5), x)
+    y, _ = net.apply(params, state, x)
+    assert 0.5 < float(jnp.square(y).mean()) / 2 < 2  # 2: the first layer sees no relu
+
+
+LAYERS = {
+    "linear": (nn.linear(3), (2, 4)),
+    "conv": (nn.conv(3, 2), (2, 4, 4, 4)),
+    "batch_norm": (nn.batch_norm(), (2, 4)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    ("of_input", "of_params"),
+    [
+        ("float32", "float32"),
+        ("bfloat16", "bfloat16"),
+        ("float16", "float16"),
+        ("uint8", "float32"),
+        ("int32", "float32"),
+        ("bool", "float32"),
+    ],
+)
+def test_parameters_take_the_dtype_of_the_input(name, of_input, of_params):
+    layer, shape = LAYERS[name]
+    for net in (layer, nn.serial(layer)):
+        params, _ = net.init(KEY, jnp.ones(shape, of_input))
+        assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} == {of_params}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_float64_where_it_is_enabled(name):
+    layer, shape = LAYERS[name]
+    x = np.ones(shape, np.float64)
+    params, state = layer.init(KEY, x)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves((params, state))} == {"float32"}
+    with jax.enable_x64(True):
+        params, state = layer.init(KEY, x)
+        assert {leaf.dtype.name for leaf in jax.tree.leaves((params, state))} == {"float64"}
+        if "kernel" in params:  # drawn in float64, not a widened float32
+            kernel = np.asarray(params["kernel"])
+            assert (kernel != kernel.astype(np.float32)).any()

@@ -1,10 +1,8 @@
-"""One table of layers, and what must hold for every row: a new layer is one more row."""
+"""Every layer, under every transformation; and what each computes, against NumPy."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
+import math
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,283 +10,496 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.nn._layer import as_layer
+from fnn import nn
 
-IMAGES, VECTORS = (4, 6, 6, 4), (4, 5)
-
-
-class Row(NamedTuple):
-    layer: fnn.LayerLike
-    input: tuple[int, ...]
-    output: tuple[int, ...]
+IMAGES = (4, 6, 6, 4)
+VECTORS = (4, 6)
 
 
-def linear_init(key: jax.Array, x: jax.ShapeDtypeStruct) -> dict[str, jax.Array]:
-    return {"factor": 1 + jax.random.normal(key, x.shape[-1:], x.dtype)}
+class Case(NamedTuple):
+    """A layer, or a plain function, and the shape of an input; a new layer is one more row."""
+
+    make: object
+    shape: tuple[int, ...]
 
 
-def squash(x: jax.Array, slope: float = 1.0) -> jax.Array:
-    return slope * jnp.arctan(x)
-
-
-# The first word is the name in fnn.nn; what it becomes is input shape -> output shape.
-TABLE = {
-    "linear": Row(fnn.linear(3), VECTORS, (4, 3)),
-    "linear without bias": Row(fnn.linear(3, bias=False), VECTORS, (4, 3)),
-    "conv": Row(fnn.conv(3, 3), IMAGES, (4, 6, 6, 3)),
-    "conv with stride, padding, dilation": Row(
-        fnn.conv(3, (3, 2), stride=(2, 1), padding=((2, 1), (0, 1)), dilation=(1, 2), bias=False),
-        IMAGES,
-        (4, 4, 5, 3),
-    ),
-    "conv in groups": Row(fnn.conv(6, 3, groups=2, padding="VALID"), IMAGES, (4, 4, 4, 6)),
-    "max_pool": Row(fnn.max_pool(2), IMAGES, (4, 3, 3, 4)),
-    "max_pool, overlapping": Row(fnn.max_pool(3, stride=2, padding="SAME"), IMAGES, (4, 3, 3, 4)),
-    "avg_pool": Row(fnn.avg_pool(2), IMAGES, (4, 3, 3, 4)),
-    "avg_pool, overlapping": Row(fnn.avg_pool(3, stride=2, padding="SAME"), IMAGES, (4, 3, 3, 4)),
-    "global_avg_pool": Row(fnn.global_avg_pool, IMAGES, (4, 4)),
-    "flatten": Row(fnn.flatten, IMAGES, (4, 144)),
-    "batch_norm": Row(fnn.batch_norm(), VECTORS, VECTORS),
-    "batch_norm of images": Row(fnn.batch_norm(momentum=0.5, eps=1e-3), IMAGES, IMAGES),
-    "dropout": Row(fnn.dropout(0.4), VECTORS, VECTORS),
-    "relu": Row(fnn.relu, VECTORS, VECTORS),
-    "tanh": Row(fnn.tanh, VECTORS, VECTORS),
-    "sigmoid": Row(fnn.sigmoid, VECTORS, VECTORS),
-    "softmax": Row(fnn.softmax, VECTORS, VECTORS),
-    "log_softmax": Row(fnn.log_softmax, VECTORS, VECTORS),
-    "layer": Row(fnn.layer("scale", lambda params, x: params["factor"][None] * x, linear_init), VECTORS, VECTORS),
-    "mlp": Row(fnn.mlp((6, 4), 3, fnn.tanh), VECTORS, (4, 3)),
-    "residual": Row(fnn.residual(fnn.conv(4, 3), fnn.batch_norm(), fnn.relu), IMAGES, IMAGES),
-    "residual with a shortcut": Row(
-        fnn.residual(fnn.conv(3, 3, stride=2), fnn.dropout(0.3), shortcut=fnn.conv(3, 1, stride=2)),
-        IMAGES,
-        (4, 3, 3, 3),
-    ),
-    "serial": Row(
-        fnn.serial(
-            fnn.conv(3, 3), fnn.batch_norm(), fnn.relu, fnn.max_pool(2), fnn.flatten, fnn.dropout(), fnn.linear(2)
+CASES = {
+    "linear": Case(nn.linear(3), VECTORS),
+    "linear without bias": Case(nn.linear(3, bias=False), VECTORS),
+    "conv": Case(nn.conv(3, 3), IMAGES),
+    "conv strided": Case(nn.conv(3, (3, 2), stride=2, padding="VALID", bias=False), IMAGES),
+    "conv depthwise": Case(nn.conv(8, 3, groups=4), IMAGES),
+    "conv dilated": Case(nn.conv(2, 2, dilation=2, padding=((1, 0), (0, 2))), IMAGES),
+    "max_pool": Case(nn.max_pool(2), IMAGES),
+    "max_pool overlapping": Case(nn.max_pool(3, stride=2, padding="SAME"), IMAGES),
+    "avg_pool": Case(nn.avg_pool(2), IMAGES),
+    "avg_pool overlapping": Case(nn.avg_pool(3, stride=2, padding="SAME"), IMAGES),
+    "global_avg_pool": Case(nn.global_avg_pool, IMAGES),
+    "flatten": Case(nn.flatten, IMAGES),
+    "batch_norm": Case(nn.batch_norm(momentum=0.7), VECTORS),
+    "batch_norm of images": Case(nn.batch_norm(eps=1e-3), IMAGES),
+    "dropout": Case(nn.dropout(0.4), VECTORS),
+    "relu": Case(nn.relu, VECTORS),
+    "tanh": Case(nn.tanh, VECTORS),
+    "sigmoid": Case(nn.sigmoid, VECTORS),
+    "softmax": Case(nn.softmax, VECTORS),
+    "log_softmax": Case(nn.log_softmax, VECTORS),
+    "a plain function": Case(lambda x: x * jnp.sin(x), VECTORS),
+    "a partial": Case(partial(jnp.clip, min=-1.0, max=1.0), VECTORS),
+    "mlp": Case(nn.mlp((5,), 3, nn.tanh), VECTORS),
+    "residual": Case(nn.residual(nn.batch_norm(), nn.relu, nn.conv(4, 3)), IMAGES),
+    "residual with shortcut": Case(
+        nn.residual(
+            nn.conv(8, 3, stride=2), nn.dropout(), shortcut=nn.serial(nn.conv(8, 1, stride=2), nn.batch_norm())
         ),
         IMAGES,
-        (4, 2),
     ),
-    "serial of serials": Row(
-        fnn.serial(fnn.serial(fnn.linear(6), fnn.dropout(0.2)), fnn.mlp((3,), 2)), VECTORS, (4, 2)
+    "serial": Case(
+        nn.serial(nn.conv(3, 3), nn.batch_norm(), nn.relu, nn.flatten, nn.dropout(0.2), nn.linear(2)), IMAGES
     ),
-    "plain function": Row(squash, VECTORS, VECTORS),
-    "plain function with a setting": Row(partial(squash, slope=0.5), VECTORS, VECTORS),
 }
-every_layer = pytest.mark.parametrize("name", TABLE)
-both_modes = pytest.mark.parametrize("train", [False, True], ids=["evaluation", "training"])
+NOT_LAYERS = {"Layer", "LayerError", "LayerLike", "Summary", "intermediates", "kaiming", "layer", "summary"}
+NOT_LAYERS |= {"xavier"}
 
+KEY = jax.random.key(7)
 
-def test_every_layer_of_fnn_has_a_row() -> None:
-    others = {"Layer", "LayerError", "LayerLike", "Summary", "intermediates", "kaiming", "summary", "xavier"}
-    rows = {name.replace(",", "").split()[0] for name in TABLE} - {"plain"}
-    assert rows == set(fnn.nn.__all__) - others
-
-
-@pytest.fixture
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
-
-
-def build(name: str, train: bool, dtype: Any = np.float32) -> tuple[Callable[..., Any], Any, Any, Any]:
-    """`call(params, state, x) -> (y, state)`, its params and state, and two inputs, stacked."""
-    layer = as_layer(TABLE[name].layer)
-    xs = np.random.default_rng(1).normal(0.3, 1.0, (2, *TABLE[name].input)).astype(dtype)
-    params, state = jax.jit(layer.init)(jax.random.key(2), xs[0])
-    key = jax.random.key(3) if train else None
-    return partial(layer.apply, train=train, key=key), params, state, xs
+each_case = pytest.mark.parametrize("name", CASES)
+each_mode = pytest.mark.parametrize("train", [False, True], ids=["evaluation", "training"])
 
 
 @cache
-def eager(name: str, train: bool) -> Any:
-    """What `build` builds, and the eager results of both inputs, the second after the first."""
-    call, params, state, xs = build(name, train)
-    first = call(params, state, xs[0])
-    return call, params, state, xs, first, call(params, first[1], xs[1])
+def made(name):
+    """The layer, its values and three inputs, the first axis over inputs."""
+    net = nn.serial(CASES[name].make)
+    inputs = jax.random.normal(jax.random.key(1), (3, *CASES[name].shape))
+    params, state = net.init(jax.random.key(2), inputs[0])
+    return net, params, state, inputs
 
 
-def assert_same(actual: Any, expected: Any) -> None:
+@cache
+def eagerly(name, train):
+    """Outputs and states of the three inputs, each from the state of `init`."""
+    net, params, state, inputs = made(name)
+    return [net.apply(params, state, x, train=train, key=KEY if train else None) for x in inputs]
+
+
+def applied(name, train):
+    net, params, _, _ = made(name)
+    return lambda state, x: net.apply(params, state, x, train=train, key=KEY if train else None)
+
+
+def assert_close(actual, expected, **tolerance):
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
-    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert a.dtype == e.dtype
-        np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5)
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, **{"rtol": 1e-5, "atol": 1e-5, **tolerance})
 
 
-@both_modes
-@every_layer
-def test_output_has_the_shape_and_dtype_of_the_table(name: str, train: bool) -> None:
-    _, _, state, xs, (y, new_state), _ = eager(name, train)
-    assert y.shape == TABLE[name].output
-    assert y.dtype == xs.dtype
-    assert jax.tree.map(jnp.shape, new_state) == jax.tree.map(jnp.shape, state)
+def stacked(trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-@both_modes
-@every_layer
-def test_jit_gives_the_eager_values(name: str, train: bool) -> None:
-    call, params, state, xs, first, _ = eager(name, train)
-    assert_same(jax.jit(call)(params, state, xs[0]), first)
+def test_every_layer_has_a_row():
+    def kinds(net):
+        yield net.kind
+        for _, child in net.children:
+            yield from kinds(child)
+
+    in_table = {kind for name in CASES for kind in kinds(made(name)[0])}
+    assert set(nn.__all__) - NOT_LAYERS <= in_table
 
 
-@both_modes
-@every_layer
-def test_vmap_over_inputs_gives_the_eager_values(name: str, train: bool) -> None:
-    call, params, state, xs, first, _ = eager(name, train)
-    both = np.stack([xs[1], xs[0]])
-    results = jax.jit(jax.vmap(call, in_axes=(None, None, 0)))(params, state, both)
-    assert_same(jax.tree.map(lambda leaf: leaf[1], results), first)
+@each_mode
+@each_case
+def test_jit_changes_nothing(name, train):
+    _, _, state, inputs = made(name)
+    assert_close(jax.jit(applied(name, train))(state, inputs[0]), eagerly(name, train)[0])
 
 
-@both_modes
-@every_layer
-def test_scan_gives_the_eager_values(name: str, train: bool) -> None:
-    call, params, state, xs, (first, _), (second, last) = eager(name, train)
+@each_mode
+@each_case
+def test_vmap_over_inputs_is_a_loop(name, train):
+    _, _, state, inputs = made(name)
+    y, states = jax.vmap(applied(name, train), in_axes=(None, 0))(state, inputs)
+    expected_y, expected_states = stacked(eagerly(name, train))
+    assert_close(y, expected_y)
+    assert_close(states, expected_states)
 
-    def step(state: Any, x: Any) -> Any:
-        y, state = call(params, state, x)
+
+@each_mode
+@each_case
+def test_scan_is_a_loop_that_carries_the_state(name, train):
+    net, params, state, inputs = made(name)
+
+    def step(state, x):
+        y, state = applied(name, train)(state, x)
         return state, y
 
-    end, ys = jax.lax.scan(step, state, xs)
-    assert_same((ys[0], ys[1], end), (first, second, last))
+    last, outputs = jax.lax.scan(step, state, inputs)
+    expected = []
+    for x in inputs:
+        y, state = net.apply(params, state, x, train=train, key=KEY if train else None)
+        expected.append(y)
+    assert_close(outputs, jnp.stack(expected))
+    assert_close(last, state)
 
 
-@pytest.mark.usefixtures("float64")
-@both_modes
-@every_layer
-def test_gradients_are_the_slopes_of_the_eager_values(name: str, train: bool) -> None:
-    call, params, state, xs = build(name, train, np.float64)
-    random = np.random.default_rng(4)
-    weights = random.normal(size=TABLE[name].output)
+@each_mode
+@each_case
+def test_gradient_is_finite_and_the_slope(name, train):
+    """Along a random direction in parameters and inputs at once, against central differences."""
+    with jax.enable_x64(True):
+        net = nn.serial(CASES[name].make)
+        x = jax.random.normal(jax.random.key(1), CASES[name].shape)
+        params, state = net.init(jax.random.key(2), x)
+        y_shape = net.apply(params, state, x)[0].shape
+        weights = jax.random.normal(jax.random.key(3), y_shape)
 
-    def objective(params: Any, x: Any) -> Any:
-        return jnp.sum(weights * call(params, state, x)[0])
+        @jax.jit
+        @jax.value_and_grad
+        def loss(point):
+            params, x = point
+            return jnp.vdot(weights, net.apply(params, state, x, train=train, key=KEY)[0])
 
-    grads = jax.jit(jax.grad(objective, argnums=(0, 1)))(params, xs[0])
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
-    direction = jax.tree.map(lambda leaf: random.normal(size=leaf.shape), grads)
+        point = params, x
+        rng = np.random.default_rng(4)
+        direction = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), point)
+        _, gradient = loss(point)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+        slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: np.vdot(g, d), gradient, direction)))
+        h = 1e-6
+        above, below = (
+            loss(jax.tree.map(lambda leaf, d: leaf + sign * h * d, point, direction))[0] for sign in (1, -1)
+        )
+        np.testing.assert_allclose(slope, (above - below) / (2 * h), rtol=1e-6, atol=1e-7)
 
-    def at(t: float) -> Any:
-        return jitted(*jax.tree.map(lambda leaf, d: leaf + t * d, (params, xs[0]), direction))
 
-    jitted = jax.jit(objective)
-    slope = (at(1e-6) - at(-1e-6)) / 2e-6
-    along = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (grads, direction)), strict=True))
-    np.testing.assert_allclose(along, slope, rtol=1e-5, atol=1e-7)
+@each_case
+def test_evaluation_changes_no_state_and_needs_no_key(name):
+    _, _, state, _ = made(name)
+    assert_close(eagerly(name, train=False)[0][1], state, rtol=0, atol=0)
 
 
-@every_layer
-def test_init_needs_shape_and_dtype_only(name: str) -> None:
-    layer, shape = as_layer(TABLE[name].layer), TABLE[name].input
-    from_array = jax.jit(layer.init)(jax.random.key(0), np.full(shape, 7.0, np.float32))
-    from_shape = jax.jit(lambda key: layer.init(key, jax.ShapeDtypeStruct(shape, jnp.float32)))(jax.random.key(0))
-    jax.tree.map(np.testing.assert_array_equal, from_array, from_shape)
+@each_case
+def test_half_precision_in_half_precision_out(name):
+    net = nn.serial(CASES[name].make)
+    x = jax.ShapeDtypeStruct(CASES[name].shape, jnp.bfloat16)
+    params, state = jax.eval_shape(net.init, KEY, x)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} <= {"bfloat16"}
+    y, new_state = jax.eval_shape(partial(net.apply, train=True, key=KEY), params, state, x)
+    assert y.dtype == jnp.bfloat16
+    assert jax.tree.map(lambda leaf: leaf.dtype, new_state) == jax.tree.map(lambda leaf: leaf.dtype, state)
+
+
+# What the layers compute.
+
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def value(net, params, x):
+    return net.apply(params, {}, jnp.asarray(x))[0]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear(bias):
+    x, kernel, shift = random(5, 3), random(3, 2, seed=1), random(2, seed=2)
+    params = {"kernel": kernel, **({"bias": shift} if bias else {})}
+    net = nn.linear(2, bias=bias)
+    assert jax.tree.map(jnp.shape, net.init(KEY, x)[0]) == jax.tree.map(np.shape, params)
+    expected = x @ kernel + shift[None, :] * bias
+    np.testing.assert_allclose(value(net, params, x), expected, rtol=1e-5, atol=1e-6)
+
+
+def explicit_padding(padding, shape, extent, stride):
+    if padding == "VALID":
+        return (0, 0), (0, 0)
+    if padding == "SAME":
+        total = [
+            max((math.ceil(n / s) - 1) * s + k - n, 0) for n, k, s in zip(shape, extent, stride, strict=True)
+        ]
+        return tuple((t // 2, t - t // 2) for t in total)
+    return padding
+
+
+def windows(x, size, stride, padding, dilation, fill):
+    """Each output pixel with the patch (N, kh, kw, C) that it sees."""
+    extent = [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]
+    pads = explicit_padding(padding, x.shape[1:3], extent, stride)
+    x = np.pad(x, ((0, 0), *pads, (0, 0)), constant_values=fill)
+    height, width = ((n - k) // s + 1 for n, k, s in zip(x.shape[1:3], extent, stride, strict=True))
+    for i in range(height):
+        for j in range(width):
+            top, left = i * stride[0], j * stride[1]
+            rows = slice(top, top + extent[0], dilation[0])
+            yield (i, j), (height, width), x[:, rows, left : left + extent[1] : dilation[1]]
+
+
+def over_windows(x, function, size, stride, padding="VALID", dilation=(1, 1), fill=0.0):
+    found = list(windows(x, size, stride, padding, dilation, fill))
+    rows, columns = found[0][1]
+    y = np.stack([function(patch) for _, _, patch in found], 1)
+    return y.reshape(x.shape[0], rows, columns, -1)
+
+
+CONVOLUTIONS = {
+    "same": ((3, 3), {}),
+    "same, even size": ((2, 4), {}),
+    "same, strided": ((3, 3), {"stride": (2, 3)}),
+    "valid": ((3, 2), {"padding": "VALID"}),
+    "explicit, dilated": ((2, 3), {"padding": ((1, 0), (2, 1)), "dilation": (2, 1)}),
+    "grouped": ((3, 3), {"groups": 2}),
+    "depthwise": ((3, 3), {"groups": 4, "padding": "VALID"}),
+    "one pixel": ((1, 1), {"stride": (2, 2), "bias": False}),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_conv(name):
+    size, settings = CONVOLUTIONS[name]
+    groups, features = settings.get("groups", 1), 8
+    x, kernel, shift = random(2, 7, 6, 4), random(*size, 4 // groups, features, seed=1), random(features, seed=2)
+    bias = settings.get("bias", True)
+    net = nn.conv(features, size, **settings)
+    params = {"kernel": kernel, **({"bias": shift} if bias else {})}
+    assert jax.tree.map(jnp.shape, net.init(KEY, x)[0]) == jax.tree.map(np.shape, params)
+
+    def see(patch):
+        parts = [
+            np.einsum("nhwc,hwco->no", channels, kernels)
+            for channels, kernels in zip(
+                np.split(patch, groups, -1), np.split(kernel, groups, -1), strict=True
+            )
+        ]
+        return np.concatenate(parts, -1) + shift[None] * bias
+
+    expected = over_windows(
+        x,
+        see,
+        size,
+        settings.get("stride", (1, 1)),
+        settings.get("padding", "SAME"),
+        settings.get("dilation", (1, 1)),
+    )
+    np.testing.assert_allclose(value(net, params, x), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
-    [("bfloat16", "bfloat16"), ("float16", "float16"), ("uint8", "float32"), ("float64", "float32")],
+    ("size", "stride", "padding"),
+    [
+        ((2, 2), None, "VALID"),
+        ((3, 2), (1, 2), "VALID"),
+        ((3, 3), (2, 2), "SAME"),
+        ((2, 2), (2, 2), ((1, 0), (0, 1))),
+    ],
 )
-@pytest.mark.parametrize("name", ["linear", "conv in groups", "batch_norm", "mlp", "serial"])
-def test_parameters_have_the_dtype_of_the_input(name: str, given: str, expected: str) -> None:
-    layer = as_layer(TABLE[name].layer)
-    x = jax.ShapeDtypeStruct(TABLE[name].input, np.dtype(given))
-    params, state = jax.eval_shape(lambda key: layer.init(key, x), jax.random.key(0))
-    assert {str(leaf.dtype) for leaf in jax.tree.leaves(params)} == {expected}
-    assert {str(leaf.dtype) for leaf in jax.tree.leaves(state)} <= {"float32"}  # statistics
-
-
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", ["linear", "conv in groups", "batch_norm", "mlp", "serial"])
-def test_parameters_of_a_float64_input_are_float64_under_x64(name: str) -> None:
-    x = np.zeros(TABLE[name].input)
-    params_and_state = jax.jit(as_layer(TABLE[name].layer).init)(jax.random.key(0), x)
-    assert {str(leaf.dtype) for leaf in jax.tree.leaves(params_and_state)} == {"float64"}
-
-
-@pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("name", ["linear", "conv", "batch_norm", "dropout", "serial", "max_pool, overlapping"])
-def test_bfloat16_stays_bfloat16(name: str, train: bool) -> None:
-    call, params, state, xs = build(name, train, jnp.bfloat16)
-    assert jax.eval_shape(call, params, state, xs[0])[0].dtype == jnp.bfloat16
-
-
-# --- plain layers against NumPy -------------------------------------------------------------------------
-
-
-def random_like(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-@pytest.mark.usefixtures("float64")
-def test_linear_is_x_w_plus_b() -> None:
-    x, kernel, bias = random_like((4, 5), 0), random_like((5, 3), 1), random_like((3,), 2)
-    y, state = fnn.linear(3).apply({"kernel": kernel, "bias": bias}, {}, x)
-    np.testing.assert_allclose(y, np.einsum("ni,io->no", x, kernel) + bias, rtol=1e-13)
-    np.testing.assert_allclose(fnn.linear(3, bias=False).apply({"kernel": kernel}, {}, x)[0], x @ kernel)
-    assert state == {}
-
-
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("groups", [1, 2])
-def test_conv_layer_is_the_sum_of_its_formula(groups: int) -> None:
-    x, kernel, bias = random_like((2, 5, 6, 4), 0), random_like((3, 2, 4 // groups, 6), 1), random_like((6,), 2)
-    (top, bottom), (left, right), (sh, sw), (dh, dw) = (1, 2), (0, 1), (2, 1), (1, 2)
-    layer = fnn.conv(
-        6, (3, 2), stride=(sh, sw), padding=((top, bottom), (left, right)), dilation=(dh, dw), groups=groups
+@pytest.mark.parametrize("kind", ["max_pool", "avg_pool"])
+def test_pools(kind, size, stride, padding):
+    x = random(2, 7, 6, 3) - 5  # negative: padding must neither win nor count
+    net = getattr(nn, kind)(size, stride=stride, padding=padding)
+    reduce = {"max_pool": np.nanmax, "avg_pool": np.nanmean}[kind]
+    expected = over_windows(
+        x, lambda patch: reduce(patch, (1, 2)), size, stride or size, padding, fill=np.nan
     )
-    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    height, width = (5 + top + bottom - dh * 2 - 1) // sh + 1, (6 + left + right - dw - 1) // sw + 1
-    expected = np.zeros((2, height, width, 6))
-    for i, j, o in np.ndindex(height, width, 6):
-        start = o // (6 // groups) * (4 // groups)
-        for a, b, c in np.ndindex(3, 2, 4 // groups):
-            expected[:, i, j, o] += padded[:, i * sh + a * dh, j * sw + b * dw, start + c] * kernel[a, b, c, o]
-    y, _ = layer.apply({"kernel": kernel, "bias": bias}, {}, x)
-    np.testing.assert_allclose(y, expected + bias, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(value(net, {}, x), expected, rtol=1e-6)
 
 
-def test_conv_and_pool_layers_hand_every_setting_to_ops() -> None:
-    x = jnp.asarray(random_like((2, 7, 7, 2), 3), jnp.float32)
-    settings = {"stride": (1, 2), "padding": ((1, 0), (2, 1))}
-    for make, function in [(fnn.max_pool, fnn.ops.max_pool), (fnn.avg_pool, fnn.ops.avg_pool)]:
-        y, _ = make((3, 2), **settings).apply({}, {}, x)
-        np.testing.assert_array_equal(y, function(x, window=(3, 2), **settings))
-        assert make(2).apply({}, {}, x)[0].shape == (2, 3, 3, 2)  # stride is the window, padding VALID
-    kernel = jnp.ones((3, 3, 2, 1))
-    y, _ = fnn.conv(1, 3, bias=False).apply({"kernel": kernel}, {}, x)
-    assert y.shape == (2, 7, 7, 1)  # padding SAME
+def test_flatten():
+    x = random(2, 3, 4, 5)
+    np.testing.assert_array_equal(nn.flatten(jnp.asarray(x)), np.stack([image.ravel() for image in x]))
+    assert nn.flatten(jnp.ones((3,))).shape == (3, 1)
 
 
-def test_flatten_and_global_avg_pool() -> None:
-    x = np.arange(2 * 3 * 2 * 2, dtype=np.float32).reshape(2, 3, 2, 2)
-    np.testing.assert_array_equal(fnn.flatten(jnp.asarray(x)), x.reshape(2, 12))
-    np.testing.assert_array_equal(fnn.global_avg_pool(jnp.asarray(x)), [[5, 6], [17, 18]])
-    np.testing.assert_array_equal(fnn.flatten(jnp.ones((3, 2))), np.ones((3, 2)))
+def test_global_avg_pool():
+    x = random(2, 3, 4, 5)
+    expected = np.einsum("nhwc->nc", x) / 12
+    np.testing.assert_allclose(nn.global_avg_pool(jnp.asarray(x)), expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"expected images .*got shape \(2, 3\)"):
+        nn.global_avg_pool(jnp.ones((2, 3)))
 
 
-def test_mlp_has_an_activation_between_and_none_behind() -> None:
-    net = fnn.mlp((4, 3), 2, fnn.tanh)
-    params, state = net.init(jax.random.key(0), jnp.ones((1, 5)))
-    x = random_like((6, 5), 0).astype(np.float32)
-    hidden = x
-    for number in (1, 2, 3):
-        layer = params[f"linear_{number}"]
-        scores = hidden @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
-        hidden = np.tanh(scores)
-    np.testing.assert_allclose(net.apply(params, state, x)[0], scores, rtol=1e-5, atol=1e-6)
+def test_mlp_is_its_formula():
+    net = nn.mlp((5, 4), 3, jnp.tanh)
+    x = random(6, 2)
+    params, state = net.init(KEY, x)
     assert net.kind == "mlp"
-    assert [name for name, _ in fnn.mlp((), 2).children] == ["linear_1"]
+    assert [name for name, _ in net.children] == ["linear_1", "tanh_1", "linear_2", "tanh_2", "linear_3"]
+    w = jax.tree.map(lambda leaf: np.asarray(leaf) + 0.1, params)  # biases too
+
+    def affine(x, name):
+        return x @ w[name]["kernel"] + w[name]["bias"][None]
+
+    expected = affine(np.tanh(affine(np.tanh(affine(x, "linear_1")), "linear_2")), "linear_3")
+    np.testing.assert_allclose(net.apply(w, state, x)[0], expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("shortcut", [None, fnn.linear(5)])
-def test_residual_adds_its_input_or_its_shortcut(shortcut: fnn.Layer | None) -> None:
-    net = fnn.residual(fnn.linear(5), fnn.tanh, shortcut=shortcut)
-    params, _ = net.init(jax.random.key(0), jnp.ones(VECTORS))
-    assert set(params) == ({"linear_1"} if shortcut is None else {"linear_1", "shortcut"})
-    x = random_like(VECTORS, 0).astype(np.float32)
-    side = x if shortcut is None else x @ np.asarray(params["shortcut"]["kernel"])
-    expected = side + np.tanh(x @ np.asarray(params["linear_1"]["kernel"]))
-    np.testing.assert_allclose(net.apply(params, {}, x)[0], expected, rtol=1e-5, atol=1e-6)
+def test_mlp_without_hidden_layers_is_linear_and_its_initializer_reaches_every_kernel():
+    def ones(key, shape, dtype):
+        return jnp.ones(shape, dtype)
+
+    assert [name for name, _ in nn.mlp((), 3).children] == ["linear_1"]
+    params, _ = nn.mlp((5, 4), 3, kernel_init=ones).init(KEY, jnp.ones((1, 2)))
+    for layer in params.values():
+        np.testing.assert_array_equal(layer["kernel"], np.ones(layer["kernel"].shape))
+
+
+@pytest.mark.parametrize("with_shortcut", [False, True])
+def test_residual_adds_input_and_output(with_shortcut):
+    x = jnp.asarray(random(4, 3))
+    shortcut = nn.linear(3) if with_shortcut else None
+    net = nn.residual(nn.linear(3), nn.relu, shortcut=shortcut)
+    params, state = net.init(KEY, x)
+    w = params["linear_1"]["kernel"]
+    skipped = x @ params["shortcut"]["kernel"] if with_shortcut else x
+    expected = np.asarray(skipped) + np.maximum(np.asarray(x @ w), 0)
+    np.testing.assert_allclose(net.apply(params, state, x)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_layer_of_a_residual_may_not_pass_for_its_shortcut():
+    """`x + relu(x W)`, whatever the layer is called; or a refusal of the name."""
+    try:
+        net = nn.residual(nn.linear(3, name="shortcut"), nn.relu)
+    except ValueError:
+        return
+    x = jnp.asarray(random(4, 3))
+    params, state = net.init(KEY, x)
+    kernel = np.asarray(params["shortcut"]["kernel"])
+    expected = np.asarray(x) + np.maximum(np.asarray(x) @ kernel, 0)
+    np.testing.assert_allclose(net.apply(params, state, x)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+# Dropout.
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
+def test_dropout_drops_the_rate_and_scales_the_rest(rate):
+    x = jnp.asarray(random(100, 200)) + 10
+    net = nn.dropout(rate)
+    y, state = net.apply({}, {}, x, train=True, key=KEY)
+    kept = np.asarray(y) != 0
+    assert state == {}
+    np.testing.assert_allclose(y, np.where(kept, np.asarray(x) / (1 - rate), 0), rtol=1e-6)
+    deviation = math.sqrt(rate * (1 - rate) / x.size)
+    assert abs(kept.mean() - (1 - rate)) <= 5 * deviation
+    # Each unit of each example by itself: no whole row or column is dropped.
+    assert kept.any(0).all() == (rate < 0.9 or kept.any(0).all())
+    np.testing.assert_array_equal(net.apply({}, {}, x)[0], x)
+
+
+def test_dropout_gradient_is_the_mask():
+    x = jnp.asarray(random(20, 30)) + 10
+
+    def total(x):
+        y = nn.dropout(0.25).apply({}, {}, x, train=True, key=KEY)[0]
+        return y.sum(), y
+
+    gradient, y = jax.grad(total, has_aux=True)(x)
+    np.testing.assert_allclose(gradient, np.where(np.asarray(y) != 0, 1 / 0.75, 0), rtol=1e-6)
+
+
+def test_dropout_draws_by_key_and_by_path():
+    x = jnp.ones((30, 30))
+    net = nn.serial(nn.dropout(), nn.dropout(), nn.residual(nn.dropout()))
+    outputs = nn.intermediates(net, {}, {}, x, train=True, key=KEY)
+    again = nn.intermediates(net, {}, {}, x, train=True, key=KEY)
+    other = nn.intermediates(net, {}, {}, x, train=True, key=jax.random.key(8))
+    first, second = (np.asarray(outputs[name]) for name in ("dropout_1", "dropout_2"))
+    np.testing.assert_array_equal(first, again["dropout_1"])
+    assert (first != np.asarray(other["dropout_1"])).any()
+    assert (np.sign(first) != np.sign(second)).any()
+    # With one mask for both, three quarters would not be dropped but half.
+    assert abs((second != 0).mean() - 0.25) < 5 * math.sqrt(0.25 * 0.75 / x.size)
+    inner = np.asarray(outputs["residual_1/dropout_1"])
+    assert abs((inner != 0).mean() - 0.125) < 5 * math.sqrt(0.125 * 0.875 / x.size)
+
+
+def test_dropout_takes_a_traced_rate():
+    x = jnp.ones((50, 50))
+
+    def kept(rate):
+        return (nn.dropout(rate).apply({}, {}, x, train=True, key=KEY)[0] != 0).mean()
+
+    fractions = jax.vmap(kept)(jnp.array([0.0, 0.3, 0.8]))
+    np.testing.assert_allclose(fractions, [1, 0.7, 0.2], atol=5 * 0.5 / 50)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, math.nan])
+def test_dropout_refuses_rates_outside_its_range(rate):
+    with pytest.raises(ValueError, match="dropout rate must be at least 0 and below 1, not"):
+        nn.dropout(rate)
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: nn.linear(0), "features must be at least 1, not 0"),
+        (lambda: nn.conv(0, 3), "features must be at least 1, not 0"),
+        (lambda: nn.conv(4, 3, groups=0), "groups must be at least 1, not 0"),
+        (lambda: nn.conv(4, 0), "kernel_size must be at least 1, not 0"),
+        (lambda: nn.conv(4, (3, 3, 3)), "kernel_size must be one integer or two"),
+        (lambda: nn.batch_norm(momentum=1.5), "momentum must be at least 0 and at most 1, not 1.5"),
+        (lambda: nn.batch_norm(eps=0), "eps must be above 0, not 0"),
+    ],
+)
+def test_settings_outside_their_range_are_refused_at_once(make, problem):
+    with pytest.raises(ValueError, match=problem):
+        make()
+
+
+# Activations.
+
+ONE = 1 / (1 + math.exp(-1.0))
+ACTIVATIONS = [
+    # function, x, value, gradient
+    (nn.relu, 0.0, 0.0, 0.0),
+    (nn.relu, 2.0, 2.0, 1.0),
+    (nn.relu, -2.0, 0.0, 0.0),
+    (nn.relu, 1e30, 1e30, 1.0),
+    (nn.relu, -1e30, 0.0, 0.0),
+    (nn.tanh, 0.0, 0.0, 1.0),
+    (nn.tanh, 1.0, math.tanh(1), 1 - math.tanh(1) ** 2),
+    (nn.tanh, 1e4, 1.0, 0.0),
+    (nn.tanh, -1e4, -1.0, 0.0),
+    (nn.sigmoid, 0.0, 0.5, 0.25),
+    (nn.sigmoid, 1.0, ONE, ONE * (1 - ONE)),
+    (nn.sigmoid, 1e4, 1.0, 0.0),
+    (nn.sigmoid, -1e4, 0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("function", "x", "y", "slope"), ACTIVATIONS)
+def test_activations(function, x, y, slope):
+    actual, gradient = jax.value_and_grad(lambda x: function(x))(jnp.float32(x))
+    np.testing.assert_allclose(actual, y, rtol=1e-6)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-5)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, -1e4])
+def test_softmax_is_stable_and_so_is_its_logarithm(offset):
+    x = np.array([[0.0, 1.0, 2.0], [0.0, 0.0, 0.0], [-3.0, 3.0, 1.0]]) + offset
+    exponentials = np.exp(x - x.max(1, keepdims=True))
+    p = exponentials / exponentials.sum(1, keepdims=True)
+    scores = jnp.asarray(x, jnp.float32)
+    np.testing.assert_allclose(nn.softmax(scores), p, rtol=1e-5)
+    np.testing.assert_allclose(nn.log_softmax(scores), np.log(p), rtol=1e-5)
+    # ∂pⱼ/∂xₖ = pⱼ (δⱼₖ − pₖ), ∂ln pⱼ/∂xₖ = δⱼₖ − pₖ, here for j = 0.
+    first = np.eye(3)[:1]
+    gradient = jax.grad(lambda x: nn.softmax(x)[:, 0].sum())(scores)
+    np.testing.assert_allclose(gradient, p[:, :1] * (first - p), rtol=1e-4, atol=1e-7)
+    gradient = jax.grad(lambda x: nn.log_softmax(x)[:, 0].sum())(scores)
+    np.testing.assert_allclose(gradient, first - p, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("gap", [1e3, 1e30])
+def test_softmax_of_scores_far_apart(gap):
+    scores = jnp.array([[gap, 0.0]])
+    np.testing.assert_array_equal(nn.softmax(scores), [[1, 0]])
+    np.testing.assert_allclose(nn.log_softmax(scores), [[0, -gap]], rtol=1e-6)
+    gradient = jax.grad(lambda x: nn.log_softmax(x)[0, 1])(scores)
+    np.testing.assert_array_equal(gradient, [[-1, 1]])
+
+
+def test_activations_are_names_of_fnn():
+    assert fnn.relu is nn.relu
+    assert fnn.softmax is nn.softmax

@@ -1,10 +1,6 @@
-"""Composition: names, paths, errors that name the layer, and randomness addressed by path."""
+"""Composition: names, paths in errors, addressed randomness."""
 
-from __future__ import annotations
-
-import zlib
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,305 +8,420 @@ import numpy as np
 import pytest
 
 import fnn
+from fnn import nn
 from fnn._tree import paths
 
-KEY = jax.random.key(5)
+KEY = jax.random.key(0)
 IMAGES = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
-VECTORS = jax.ShapeDtypeStruct((4, 6), jnp.float32)
+VECTORS = jax.ShapeDtypeStruct((2, 5), jnp.float32)
 
 
-def names(net: fnn.Layer) -> list[str]:
+def names(net):
     return [name for name, _ in net.children]
 
 
-def leaves(net: fnn.Layer, x: Any = IMAGES) -> dict[str, np.ndarray]:
-    params, _ = jax.jit(lambda key: net.init(key, x))(KEY)
-    return {path: np.asarray(leaf) for path, leaf in paths(params)}
+def same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for (path, x), (_, y) in zip(paths(a), paths(b), strict=True):
+        np.testing.assert_array_equal(x, y, err_msg=path)
 
 
-# --- names ----------------------------------------------------------------------------------------------
+# Names.
 
 
-def test_automatic_names_count_per_kind_and_explicit_names_count_too() -> None:
-    net = fnn.serial(
-        fnn.conv(4, 3), fnn.relu, fnn.conv(4, 3, name="stem"), fnn.relu, fnn.conv(4, 3), jnp.tanh,
-        lambda x: x, partial(jnp.clip, min=0.0), fnn.residual(fnn.conv(4, 3)), fnn.serial(fnn.relu), fnn.mlp(),
-    )  # fmt: skip
-    assert names(net) == [
-        "conv_1", "relu_1", "stem", "relu_2", "conv_3", "tanh_1",
-        "lambda_1", "clip_1", "residual_1", "serial_1", "mlp_1",
-    ]  # fmt: skip
+def double(x):
+    return 2 * x
 
 
-def test_every_layer_function_takes_a_name() -> None:
-    layers = [
-        fnn.linear(2, name="a"), fnn.conv(2, 3, name="b"), fnn.batch_norm(name="c"), fnn.dropout(name="d"),
-        fnn.max_pool(2, name="e"), fnn.avg_pool(2, name="f"), fnn.mlp(name="g"),
-        fnn.residual(fnn.relu, name="h"), fnn.serial(fnn.relu, name="i"),
-        fnn.layer("x", lambda params, x: x, name="j"),
-    ]  # fmt: skip
-    assert names(fnn.serial(*layers)) == list("abcdefghij")
-
-
-def test_one_layer_used_twice_is_two_layers() -> None:
-    shared = fnn.linear(6)
-    values = leaves(fnn.serial(shared, shared), VECTORS)
-    assert set(values) == {"linear_1/bias", "linear_1/kernel", "linear_2/bias", "linear_2/kernel"}
-    assert not np.array_equal(values["linear_1/kernel"], values["linear_2/kernel"])
-
-
-def test_layers_without_parameters_or_state_leave_no_trace() -> None:
-    net = fnn.serial(
-        fnn.conv(4, 3), fnn.relu, fnn.batch_norm(), fnn.residual(fnn.relu), fnn.max_pool(2), fnn.flatten,
-        fnn.dropout(), fnn.serial(), fnn.linear(2),
-    )  # fmt: skip
-    params, state = net.init(KEY, IMAGES)
-    assert set(params) == {"conv_1", "batch_norm_1", "linear_1"}
-    assert set(state) == {"batch_norm_1"}
-    y, new_state = net.apply(params, state, jnp.ones(IMAGES.shape), train=True, key=KEY)
-    assert y.shape == (2, 2)
-    assert set(new_state) == {"batch_norm_1"}
-
-
-def test_serial_of_nothing_is_the_identity() -> None:
-    assert fnn.serial().init(KEY, VECTORS) == ({}, {})
-    np.testing.assert_array_equal(fnn.serial().apply({}, {}, jnp.ones((2, 3)))[0], np.ones((2, 3)))
+class Callable:
+    def __call__(self, x):
+        return x
 
 
 @pytest.mark.parametrize(
-    ("build", "message"),
+    ("layers", "expected"),
     [
-        (
-            lambda: fnn.serial(fnn.linear(2, name="head"), fnn.linear(2, name="head")),
-            r"2 layers have the name 'head'; names beside each other must differ",
-        ),
-        (lambda: fnn.serial(fnn.relu, fnn.linear(2, name="relu_1")), r"2 layers have the name 'relu_1'"),
-        (lambda: fnn.serial(fnn.linear(2, name="linear_2"), fnn.linear(2)), r"2 layers have the name 'linear_2'"),
-        (
-            lambda: fnn.residual(fnn.conv(3, 3, name="shortcut"), shortcut=fnn.conv(3, 1)),
-            r"2 layers have the name 'shortcut'",
-        ),
-        (lambda: fnn.serial(fnn.linear(2, name="a/b")), r"letters, digits and underscores, not 'a/b'"),
-        (lambda: fnn.serial(fnn.linear(2, name="the head")), r"letters, digits and underscores, not 'the head'"),
-        (lambda: fnn.serial(fnn.linear(2, name="1st")), r"letters, digits and underscores, not '1st'"),
-        (lambda: fnn.residual(fnn.linear(2, name="a.b")), r"letters, digits and underscores, not 'a\.b'"),
+        ([], []),
+        ([nn.linear(1), nn.relu, nn.linear(1), nn.relu], ["linear_1", "relu_1", "linear_2", "relu_2"]),
+        # An explicit name counts: naming a layer renames no other.
+        ([nn.linear(1), nn.linear(1, name="head"), nn.linear(1)], ["linear_1", "head", "linear_3"]),
+        ([nn.conv(1, 1, name="stem"), nn.conv(1, 1)], ["stem", "conv_2"]),
+        ([nn.mlp(), nn.serial(nn.relu), nn.residual(nn.relu)], ["mlp_1", "serial_1", "residual_1"]),
+        ([nn.batch_norm(), nn.dropout(), nn.max_pool(2)], ["batch_norm_1", "dropout_1", "max_pool_1"]),
+        ([nn.avg_pool(2, name="pool"), nn.flatten, nn.serial(name="tail")], ["pool", "flatten_1", "tail"]),
+        ([double, double, lambda x: x, Callable()], ["double_1", "double_2", "lambda_1", "function_1"]),
+        ([partial(jnp.clip, min=0), jax.jit(double)], ["clip_1", "double_1"]),
     ],
 )
-def test_names_that_clash_or_make_no_path_are_errors(build: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build()
+def test_automatic_names_count_per_kind(layers, expected):
+    assert names(nn.serial(*layers)) == expected
+    assert names(nn.residual(*layers)) == expected
 
 
-@pytest.mark.parametrize("name", ["batch_norm", "dropout", "linear", "conv", "mlp", "serial", "residual"])
-def test_a_forgotten_call_says_so(name: str) -> None:
-    with pytest.raises(TypeError, match=rf"{name} is a function that makes a layer: call it, {name}\("):
-        fnn.serial(fnn.flatten, getattr(fnn, name))
-
-
-def test_a_forgotten_call_that_shows_late_says_so_too() -> None:
-    def block(x):  # type: ignore[no-untyped-def]  # without an annotation nothing shows before it is called
-        return fnn.linear(2)
-
-    with pytest.raises(TypeError, match=r"block is a function that makes a layer: call it, block\("):
-        fnn.serial(block).init(KEY, VECTORS)
-
-
-@pytest.mark.parametrize("value", ["relu", 3, None])
-def test_what_is_no_layer_is_refused(value: Any) -> None:
-    with pytest.raises(TypeError, match=f"a layer or a function of one array is wanted, not {value!r}"):
-        fnn.serial(value)
-
-
-# --- errors with paths ----------------------------------------------------------------------------------
-
-DEEP = fnn.serial(fnn.conv(3, 3), fnn.residual(fnn.conv(3, 3), fnn.dropout(0.5)), fnn.flatten, fnn.linear(2))
-
-
+@pytest.mark.parametrize("container", [nn.serial, nn.residual])
 @pytest.mark.parametrize(
-    ("net", "message"),
+    ("first", "second"),
     [
-        (
-            fnn.serial(fnn.relu, fnn.linear(10)),
-            r"^linear_1: a linear layer takes \(batch, inputs\), got an input of shape \(2, 8, 8, 3\); "
-            r"put flatten before it$",
-        ),
-        (
-            fnn.serial(fnn.max_pool(2), fnn.residual(fnn.conv(3, 5, padding="VALID", name="wide"))),
-            r"^residual_1/wide: a kernel that covers 5×5 pixels does not fit its padded input of 4×4$",
-        ),
-        (fnn.serial(fnn.serial(fnn.max_pool(9))), r"^serial_1/max_pool_1: a window that covers 9×9 pixels"),
-        (fnn.serial(fnn.conv(4, 3, groups=2)), r"^conv_1: 2 group\(s\) of 1 channels and 4 features do not fit"),
-        (fnn.serial(fnn.conv(4, 3, groups=3)), r"^conv_1: 3 group\(s\) of 1 channels and 4 features do not fit"),
-        (fnn.serial(fnn.flatten, fnn.conv(4, 3)), r"^conv_1: expected images \(batch, height, width, channels\)"),
-        (fnn.serial(fnn.flatten, fnn.global_avg_pool), r"^global_avg_pool_1: expected images"),
-        (
-            fnn.serial(fnn.residual(fnn.conv(4, 3))),
-            r"^residual_1: a residual adds its input \(2, 8, 8, 3\) to its output \(2, 8, 8, 4\), which differ; "
-            r"give a shortcut",
-        ),
-        (
-            fnn.serial(fnn.residual(fnn.conv(4, 3), shortcut=fnn.conv(4, 9, padding="VALID"))),
-            r"^residual_1/shortcut: a kernel that covers 9×9",
-        ),
+        (nn.linear(1, name="head"), nn.linear(2, name="head")),
+        (nn.linear(1, name="relu_1"), nn.relu),
+        (nn.linear(1, name="linear_2"), nn.linear(1)),
     ],
 )
-def test_what_does_not_fit_is_named_by_its_path(net: fnn.Layer, message: str) -> None:
-    with pytest.raises(fnn.LayerError, match=message):
-        net.init(KEY, IMAGES)
+def test_two_layers_of_one_name_are_an_error(container, first, second):
+    with pytest.raises(ValueError, match=r"^2 layers have the name '\w+'; names beside each other must differ"):
+        container(first, second)
 
 
-def test_layer_error_knows_its_path() -> None:
-    with pytest.raises(fnn.LayerError) as caught:
-        fnn.serial(fnn.residual(fnn.linear(3))).init(KEY, IMAGES)
-    assert caught.value.path == "residual_1/linear_1"
-    assert caught.value.problem.startswith("a linear layer takes")
+def test_a_layer_named_shortcut_beside_a_shortcut_is_an_error():
+    with pytest.raises(ValueError, match="2 layers have the name 'shortcut'"):
+        nn.residual(nn.linear(5, name="shortcut"), shortcut=nn.linear(5))
 
 
-def test_an_error_of_another_kind_keeps_its_type_and_gets_a_note() -> None:
-    def broken(x: jax.Array) -> jax.Array:
-        raise TypeError("no")
-
-    with pytest.raises(TypeError, match="no") as caught:
-        fnn.serial(fnn.residual(broken)).init(KEY, VECTORS)
-    notes = [note for note in caught.value.__notes__ if note.startswith("in the layer")]
-    assert notes == ["in the layer broken_1", "in the layer residual_1"]
-
-
-def test_training_without_a_key_names_the_stochastic_layer() -> None:
-    params, state = DEEP.init(KEY, IMAGES)
-    with pytest.raises(
-        fnn.LayerError,
-        match=r"^residual_1/dropout_1: dropout draws at random, so training needs a key: "
-        r"net\.apply\(…, train=True, key=key\)$",
-    ):
-        DEEP.apply(params, state, jnp.ones(IMAGES.shape), train=True)
-    assert DEEP.apply(params, state, jnp.ones(IMAGES.shape))[0].shape == (2, 2)  # evaluation needs none
+@pytest.mark.parametrize("name", ["a/b", "a b", "1", "a-b", "*", "conv.1"])
+def test_bad_names(name):
+    with pytest.raises(ValueError, match="a layer's name is letters, digits and underscores, not "):
+        nn.serial(nn.linear(1, name=name))
 
 
 @pytest.mark.parametrize(
-    "net", [DEEP, fnn.serial(), fnn.dropout(), fnn.batch_norm(), fnn.serial(fnn.dropout())]
-)
-def test_a_traced_train_says_how_to_write_it(net: fnn.Layer) -> None:
-    params, state = net.init(KEY, IMAGES)
-
-    def call(train: Any) -> Any:
-        return net.apply(params, state, jnp.ones(IMAGES.shape), train=train, key=KEY)
-
-    with pytest.raises(TypeError, match=r"train must be a Python bool.*jit\(partial\(net\.apply, train=True\)\)"):
-        jax.jit(call)(True)
-    with pytest.raises(TypeError, match="train must be a Python bool, not 1"):
-        call(1)
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
+    "layer",
     [
-        ({"linear_1": {"bias": jnp.zeros(2)}}, r"^linear_1: there is no parameter 'kernel'; use the params"),
-        ({}, r"^linear_1: there is no parameter 'kernel'; use the params that this network's init returned$"),
-        ({"dense_1": {}}, r"there is no layer named 'dense_1' here; the layers are linear_1, relu_1; use the"),
-        (
-            {"linear_1": {"kernel": jnp.zeros((9, 2)), "bias": jnp.zeros(2)}},
-            r"^linear_1: expected 9 inputs, got an input of shape \(4, 6\)$",
-        ),
+        nn.linear(2, name="mine"),
+        nn.conv(2, 1, name="mine"),
+        nn.batch_norm(name="mine"),
+        nn.dropout(name="mine"),
+        nn.max_pool(1, name="mine"),
+        nn.avg_pool(1, name="mine"),
+        nn.mlp(name="mine"),
+        nn.serial(name="mine"),
+        nn.residual(name="mine"),
+        nn.layer("kind", lambda params, x: x, name="mine"),
     ],
+    ids=lambda layer: layer.kind,
 )
-def test_the_params_of_another_network_are_refused(params: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        fnn.serial(fnn.linear(2), fnn.relu).apply(params, {}, jnp.ones((4, 6)))
+def test_every_layer_takes_a_name(layer):
+    assert names(nn.serial(layer)) == ["mine"]
 
 
-def test_the_params_of_another_residual_are_refused_with_its_path() -> None:
-    params, _ = fnn.serial(fnn.residual(fnn.linear(6), shortcut=fnn.linear(6))).init(KEY, VECTORS)
-    with pytest.raises(fnn.LayerError, match=r"^residual_1: there is no layer named 'shortcut' here"):
-        fnn.serial(fnn.residual(fnn.linear(6))).apply(params, {}, jnp.ones((4, 6)))
+def test_one_layer_used_twice_is_two_layers():
+    square = nn.linear(5)
+    params, _ = nn.serial(square, square).init(KEY, VECTORS)
+    assert list(params) == ["linear_1", "linear_2"]
+    assert (params["linear_1"]["kernel"] != params["linear_2"]["kernel"]).all()
 
 
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda: fnn.linear(0), "features must be at least 1, not 0"),
-        (lambda: fnn.conv(0, 3), "features must be at least 1, not 0"),
-        (lambda: fnn.conv(4, 0), "kernel_size must be at least 1, not 0"),
-        (lambda: fnn.conv(4, (3, 3, 3)), r"kernel_size must be one integer or two, not \(3, 3, 3\)"),
-        (lambda: fnn.conv(4, 3, groups=0), "groups must be at least 1, not 0"),
-        (lambda: fnn.dropout(1.0), "dropout rate must be at least 0 and below 1, not 1.0"),
-        (lambda: fnn.dropout(-0.1), "dropout rate must be at least 0 and below 1, not -0.1"),
-        (lambda: fnn.dropout(float("nan")), "dropout rate must be at least 0 and below 1, not nan"),
-        (lambda: fnn.batch_norm(momentum=1.1), "momentum must be at least 0 and at most 1, not 1.1"),
-        (lambda: fnn.batch_norm(eps=0.0), "eps must be above 0, not 0.0"),
-    ],
-)
-def test_settings_out_of_range_are_errors_where_they_are_written(build: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build()
+def test_layers_without_parameters_leave_no_trace():
+    net = nn.serial(nn.relu, nn.residual(nn.dropout(), nn.tanh), nn.serial(), nn.linear(3), nn.batch_norm())
+    params, state = net.init(KEY, VECTORS)
+    assert list(params) == ["linear_1", "batch_norm_1"]
+    assert list(state) == ["batch_norm_1"]
+    _, state = net.apply(params, state, jnp.ones((2, 5)), train=True, key=KEY)
+    assert list(state) == ["batch_norm_1"]
+    assert nn.serial(nn.relu).init(KEY, VECTORS) == ({}, {})
 
 
-# --- addressed randomness -------------------------------------------------------------------------------
+def test_serial_of_nothing_is_the_identity():
+    x = jnp.arange(6.0).reshape(2, 3)
+    y, state = nn.serial().apply({}, {}, x)
+    np.testing.assert_array_equal(y, x)
+    assert state == {}
 
 
-def address(key: jax.Array, *segments: str) -> jax.Array:
-    """The rule of the design, written out."""
-    for segment in segments:
-        key = jax.random.fold_in(key, zlib.crc32(segment.encode()))
-    return key
+# Shapes.
 
 
-def test_initial_values_are_drawn_from_the_key_at_their_path() -> None:
-    def draw(key: jax.Array, shape: Any, dtype: Any) -> jax.Array:
-        return jax.random.normal(key, shape, dtype)
-
-    conv, linear = partial(fnn.conv, kernel_init=draw), partial(fnn.linear, kernel_init=draw)
-    net = fnn.serial(
-        conv(3, 3), fnn.residual(conv(3, 3), shortcut=conv(3, 1)), fnn.flatten, linear(2, name="head")
+def network():
+    return nn.serial(
+        nn.conv(4, 3),
+        nn.batch_norm(),
+        nn.relu,
+        nn.residual(nn.conv(8, 3, stride=2), nn.dropout(), shortcut=nn.conv(8, 1, stride=2)),
+        nn.flatten,
+        nn.mlp((6,), 3),
     )
-    values = leaves(net)
-    for path in ("conv_1/kernel", "residual_1/conv_1/kernel", "residual_1/shortcut/kernel", "head/kernel"):
-        expected = jax.random.normal(address(KEY, *path.split("/")), values[path].shape)
-        np.testing.assert_array_equal(values[path], expected)
 
 
-def test_what_a_layer_draws_in_training_is_addressed_by_its_path() -> None:
-    net = fnn.serial(fnn.dropout(0.5), fnn.residual(fnn.dropout(0.25, name="noise")))
-    x = jnp.ones((3, 50))
-    first = fnn.ops.dropout(address(KEY, "dropout_1"), x, 0.5)
-    expected = first + fnn.ops.dropout(address(KEY, "residual_1", "noise"), first, 0.25)
-    np.testing.assert_array_equal(net.apply({}, {}, x, train=True, key=KEY)[0], expected)
+def test_shapes_are_found():
+    params, state = network().init(KEY, IMAGES)
+    assert {path: leaf.shape for path, leaf in paths(params)} == {
+        "batch_norm_1/bias": (4,),
+        "batch_norm_1/scale": (4,),
+        "conv_1/bias": (4,),
+        "conv_1/kernel": (3, 3, 3, 4),
+        "mlp_1/linear_1/bias": (6,),
+        "mlp_1/linear_1/kernel": (4 * 4 * 8, 6),
+        "mlp_1/linear_2/bias": (3,),
+        "mlp_1/linear_2/kernel": (6, 3),
+        "residual_1/conv_1/bias": (8,),
+        "residual_1/conv_1/kernel": (3, 3, 4, 8),
+        "residual_1/shortcut/bias": (8,),
+        "residual_1/shortcut/kernel": (1, 1, 4, 8),
+    }
+    assert {path: leaf.shape for path, leaf in paths(state)} == {
+        "batch_norm_1/mean": (4,),
+        "batch_norm_1/var": (4,),
+    }
 
 
-BASE = (fnn.conv(4, 3), fnn.relu, fnn.conv(4, 3), fnn.flatten, fnn.linear(5))
+def test_init_takes_only_shape_and_dtype():
+    net = network()
+    expected = net.init(KEY, IMAGES)
+    same(net.init(KEY, jnp.ones(IMAGES.shape)), expected)
+    same(net.init(KEY, np.full(IMAGES.shape, np.nan, np.float32)), expected)
+    same(net.init(KEY, jax.ShapeDtypeStruct(IMAGES.shape, jnp.uint8)), expected)
+    same(jax.jit(lambda key: net.init(key, IMAGES))(KEY), expected)
+
+
+def test_the_batch_size_changes_no_initial_value():
+    net = network()
+    same(net.init(KEY, jax.ShapeDtypeStruct((1, 8, 8, 3), jnp.float32)), net.init(KEY, IMAGES))
+
+
+# Errors.
 
 
 @pytest.mark.parametrize(
-    "changed",
-    [
-        (fnn.batch_norm(), *BASE),
-        (*BASE[:1], fnn.batch_norm(), *BASE[1:]),
-        (*BASE[:3], fnn.residual(fnn.conv(4, 3)), fnn.dropout(0.1), *BASE[3:]),
-        (*BASE, fnn.linear(7)),
-        (*BASE, fnn.conv(4, 3, name="unused"))[:5],
-        (*BASE[:2], fnn.conv(4, 3), *BASE[3:]),
-    ],
-    ids=["first", "second", "middle", "appended", "same", "rebuilt"],
+    "forgotten", [nn.batch_norm, nn.linear, nn.conv, nn.dropout, nn.mlp, nn.max_pool, nn.serial, nn.residual]
 )
-def test_another_layer_changes_no_layers_initial_values(changed: tuple[fnn.Layer, ...]) -> None:
-    before, after = leaves(fnn.serial(*BASE)), leaves(fnn.serial(*changed))
-    assert set(before) <= set(after)
-    for path, value in before.items():
-        np.testing.assert_array_equal(after[path], value, err_msg=path)
+def test_a_forgotten_call_says_so(forgotten):
+    name = forgotten.__name__
+    for value in (forgotten, partial(forgotten, name="mine")):
+        with pytest.raises(TypeError, match=rf"^{name} is a function that makes a layer: call it, {name}\(…\)"):
+            fnn.serial(value)
 
 
-def test_two_layers_two_keys_and_two_places_differ() -> None:
-    values = leaves(fnn.serial(fnn.linear(6), fnn.linear(6), fnn.residual(fnn.linear(6))), VECTORS)
-    kernels = [values[f"{path}/kernel"] for path in ("linear_1", "linear_2", "residual_1/linear_1")]
-    kernels.append(np.asarray(fnn.serial(fnn.linear(6)).init(jax.random.key(6), VECTORS)[0]["linear_1"]["kernel"]))
-    for one in range(4):
-        for other in range(one):
-            assert abs(np.corrcoef(kernels[one].ravel(), kernels[other].ravel())[0, 1]) < 0.6
+def test_a_forgotten_call_without_annotation_says_so_at_init():
+    def block(width):
+        return nn.linear(3)
+
+    with pytest.raises(TypeError, match=r"block is a function that makes a layer: call it, block\(…\)") as caught:
+        nn.serial(nn.relu, block).init(KEY, VECTORS)
+    assert "in the layer block_1" in caught.value.__notes__
 
 
-def test_two_dropout_layers_drop_different_units() -> None:
-    x = jnp.ones((1, 400))
-    outputs = fnn.intermediates(fnn.serial(fnn.dropout(), fnn.dropout()), {}, {}, x, train=True, key=KEY)
-    first, second = (np.asarray(outputs[f"dropout_{n}"] > 0) for n in (1, 2))
-    survive_both = second[first].mean()
-    assert abs(survive_both - 0.5) < 0.2  # 1 if both drew the same
+@pytest.mark.parametrize("value", [3, "conv", None, [nn.relu]])
+def test_something_else_than_a_layer(value):
+    with pytest.raises(TypeError, match="a layer or a function of one array is wanted, not "):
+        nn.serial(value)
+
+
+@pytest.mark.parametrize("net", [nn.serial(nn.relu), nn.residual(nn.relu), nn.dropout(), nn.batch_norm()])
+def test_a_traced_train_says_how_to_write_it(net):
+    params, state = net.init(KEY, VECTORS)
+    x = jnp.ones(VECTORS.shape)
+    with pytest.raises(TypeError, match=r"train must be a Python bool, .*jit\(partial\(net.apply, train=True\)\)"):
+        jax.jit(net.apply)(params, state, x, train=True)
+    # Both ways that it names work.
+    advised, _ = jax.jit(partial(net.apply, train=True))(params, state, x, key=KEY)
+    static, _ = jax.jit(net.apply, static_argnames="train")(params, state, x, train=True, key=KEY)
+    np.testing.assert_array_equal(advised, static)
+
+
+@pytest.mark.parametrize(
+    ("net", "path"),
+    [
+        (nn.serial(nn.dropout()), "dropout_1"),
+        (nn.serial(nn.relu, nn.residual(nn.linear(5), nn.dropout())), "residual_1/dropout_1"),
+        (nn.serial(nn.serial(nn.residual(nn.relu, shortcut=nn.dropout()))), "serial_1/residual_1/shortcut"),
+        (nn.serial(nn.residual(nn.dropout(name="noise"), name="block")), "block/noise"),
+    ],
+)
+def test_dropout_in_training_without_a_key(net, path):
+    params, state = net.init(KEY, VECTORS)
+    with pytest.raises(nn.LayerError, match=rf"^{path}: dropout draws at random, so training needs a key") as caught:
+        net.apply(params, state, jnp.ones(VECTORS.shape), train=True)
+    assert caught.value.path == path
+    assert net.apply(params, state, jnp.ones(VECTORS.shape))[0].shape == VECTORS.shape
+
+
+MISFITS = {
+    "linear before flatten": (
+        nn.serial(nn.relu, nn.linear(3)),
+        IMAGES,
+        r"^linear_1: a linear layer takes \(batch, inputs\), got an input of shape \(2, 8, 8, 3\); put flatten",
+    ),
+    "in a nested network": (
+        nn.serial(nn.serial(nn.residual(nn.mlp(name="head")))),
+        IMAGES,
+        r"^serial_1/residual_1/head/linear_1: a linear layer takes",
+    ),
+    "kernel larger than its input": (
+        nn.serial(nn.conv(4, 3), nn.conv(4, 9, padding="VALID")),
+        IMAGES,
+        r"^conv_2: a kernel that covers 9×9 pixels does not fit its padded input of 8×8",
+    ),
+    "dilated kernel larger than its input": (
+        nn.serial(nn.conv(4, (3, 2), padding="VALID", dilation=4)),
+        IMAGES,
+        r"^conv_1: a kernel that covers 9×5 pixels does not fit its padded input of 8×8",
+    ),
+    "window larger than its input": (
+        nn.serial(nn.max_pool(3), nn.avg_pool(3)),
+        IMAGES,
+        r"^avg_pool_1: a window that covers 3×3 pixels does not fit its padded input of 2×2",
+    ),
+    "groups that do not divide the channels": (
+        nn.serial(nn.conv(4, 3, groups=2)),
+        IMAGES,
+        r"^conv_1: 2 group\(s\) .* input of 3 channels: groups must divide both",
+    ),
+    "groups that do not divide the features": (
+        nn.serial(nn.conv(4, 3, groups=3)),
+        IMAGES,
+        r"^conv_1: 3 group\(s\) .* 4 features .*: groups must divide both",
+    ),
+    "convolution of vectors": (
+        nn.serial(nn.residual(nn.conv(4, 3))),
+        VECTORS,
+        r"^residual_1/conv_1: expected images \(batch, height, width, channels\), got shape \(2, 5\)",
+    ),
+    "a function that refuses": (
+        nn.serial(nn.flatten, nn.global_avg_pool),
+        IMAGES,
+        r"^global_avg_pool_1: expected images",
+    ),
+    "summands of a residual": (
+        nn.serial(nn.residual(nn.linear(3))),
+        VECTORS,
+        r"^residual_1: a residual adds its input \(2, 5\) to its output \(2, 3\), which differ; give a shortcut",
+    ),
+    "batch normalisation of one axis": (
+        nn.serial(lambda x: x[:, 0], nn.batch_norm()),
+        VECTORS,
+        r"^batch_norm_1: batch normalisation takes \(batch, …, channels\), got shape \(2,\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_a_layer_that_does_not_fit_says_where(name):
+    net, x, problem = MISFITS[name]
+    with pytest.raises(nn.LayerError, match=problem):
+        net.init(KEY, x)
+
+
+@pytest.mark.parametrize(
+    ("other", "problem"),
+    [
+        (
+            nn.serial(nn.linear(5, name="stem"), nn.relu, nn.linear(3)),
+            "there is no layer named 'stem' here; the layers are linear_1, relu_1, linear_2; use the params",
+        ),
+        (nn.serial(nn.linear(5)), "^linear_2: there is no parameter 'kernel'; use the params that this network"),
+        (
+            nn.serial(nn.linear(5, bias=False), nn.relu, nn.linear(3)),
+            "^linear_1: there is no parameter 'bias'; use the params that this network's init returned",
+        ),
+        (
+            nn.serial(nn.linear(4), nn.relu, nn.linear(3)),
+            r"^linear_2: expected 4 inputs, got an input of shape \(2, 5\)|^linear_1",
+        ),
+    ],
+)
+def test_params_of_another_network(other, problem):
+    net = nn.serial(nn.linear(5), nn.relu, nn.linear(3))
+    params, state = other.init(KEY, VECTORS)
+    if problem.startswith("^linear_2: expected"):  # the second layer's of the other, the first of this
+        params["linear_1"] = net.init(KEY, VECTORS)[0]["linear_1"]
+    with pytest.raises(ValueError, match=problem):
+        net.apply(params, state, jnp.ones(VECTORS.shape))
+
+
+def test_params_of_another_network_inside_a_residual():
+    net = nn.serial(nn.residual(nn.linear(5)))
+    params = {"residual_1": {"conv_1": {}}}
+    with pytest.raises(nn.LayerError, match=r"^residual_1: there is no layer named 'conv_1' here"):
+        net.apply(params, {}, jnp.ones(VECTORS.shape))
+
+
+def test_another_exception_keeps_its_type_and_learns_its_path():
+    def broken(x):
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no") as caught:
+        nn.serial(nn.residual(broken)).init(KEY, VECTORS)
+    assert caught.value.__notes__ == ["in the layer broken_1", "in the layer residual_1"]
+
+
+def test_context_reaches_every_layer():
+    """`train`, `key` and `mask` pass through containers; each layer gets a key of its own."""
+    seen = []
+
+    def apply(params, state, x, **context):
+        seen.append(context)
+        return x, state
+
+    spy = nn.Layer("spy", lambda key, x: ({}, {}), apply)
+    mask = jnp.array([True, False])
+    net = nn.serial(spy, nn.serial(spy), nn.residual(spy, shortcut=spy))
+    net.apply({}, {}, jnp.ones((2, 3)), train=True, key=KEY, mask=mask)
+    assert [context["train"] for context in seen] == [True] * 4
+    assert all(context["mask"] is mask for context in seen)
+    assert len({jax.random.key_data(context["key"]).tobytes() for context in seen}) == 4
+
+
+# Addressed randomness.
+
+
+def base(*, before=(), between=(), after=()):
+    return nn.serial(
+        *before,
+        nn.conv(4, 3),
+        *between,
+        nn.relu,
+        nn.residual(nn.conv(4, 3), nn.batch_norm()),
+        nn.flatten,
+        nn.linear(5),
+        *after,
+    )
+
+
+CHANGES = {
+    "another kind in front": {"before": [nn.batch_norm()]},
+    "a function in front": {"before": [double]},
+    "another kind between": {"between": [nn.batch_norm(), nn.dropout()]},
+    "a network between": {"between": [nn.serial(nn.conv(4, 1))]},
+    "one of the same kind at the end": {"after": [nn.linear(7)]},
+    "several at the end": {"after": [nn.relu, nn.mlp((3,), 2)]},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_new_layer_changes_no_initial_value_of_the_others(change):
+    expected, _ = base().init(KEY, IMAGES)
+    params, _ = base(**CHANGES[change]).init(KEY, IMAGES)
+    same({name: params[name] for name in expected}, expected)
+
+
+def test_naming_a_layer_changes_no_other():
+    plain, _ = nn.serial(nn.linear(5), nn.linear(5), nn.linear(5)).init(KEY, VECTORS)
+    one_named, _ = nn.serial(nn.linear(5), nn.linear(5, name="middle"), nn.linear(5)).init(KEY, VECTORS)
+    for name in ("linear_1", "linear_3"):
+        same(one_named[name], plain[name])
+    assert (one_named["middle"]["kernel"] != plain["linear_2"]["kernel"]).all()
+
+
+def test_no_two_layers_draw_the_same():
+    square = nn.linear(5)
+    block = nn.residual(square, square, shortcut=square)
+    net = nn.serial(square, square, block, block, nn.serial(block))
+    params, _ = net.init(KEY, VECTORS)
+    kernels = [np.asarray(leaf).tobytes() for path, leaf in paths(params) if path.endswith("kernel")]
+    assert len(kernels) == 2 + 3 * 3
+    assert len(set(kernels)) == len(kernels)
+
+
+def test_another_key_draws_other_kernels():
+    first, _ = base().init(KEY, IMAGES)
+    second, _ = base().init(jax.random.key(1), IMAGES)
+    for (path, a), (_, b) in zip(paths(first), paths(second), strict=True):
+        assert (a != b).all() == path.endswith("kernel"), path
+
+
+def test_a_layer_is_not_changed_by_its_use():
+    layer = nn.linear(5)
+    net = nn.serial(layer, name="net")
+    assert layer.name is None
+    assert names(nn.serial(net, layer)) == ["net", "linear_1"]
+    with pytest.raises(AttributeError):
+        layer.name = "other"

@@ -1,4 +1,4 @@
-"""What a trained network says: every example counts exactly once, whatever the batches."""
+"""Predictions and their score: every example once, whatever the batch size."""
 
 from __future__ import annotations
 
@@ -9,93 +9,100 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import softmax_regression
 
 import fnn
+from fnn.data import Examples, Moments
+from fnn.train import Task, TrainState, evaluate, init_state, predict
 
-RANDOM = np.random.default_rng(1)
-N = 10
-X = RANDOM.normal(size=(N, 4)).astype(np.float32)
-Y = RANDOM.integers(0, 3, N).astype(np.int32)
-KERNEL, BIAS = RANDOM.normal(size=(4, 3)).astype(np.float32), RANDOM.normal(size=3).astype(np.float32)
-MOMENTS = fnn.Moments(np.array([0.5, 0, 0, -1], np.float32), np.array([2, 1, 1, 0.5], np.float32))
-
-
-def make(_: Any) -> Any:
-    """Dropout and a penalty must not show in evaluation."""
-    penalties = (partial(fnn.l2, strength=10.0),)
-    return fnn.serial(fnn.dropout(0.9), fnn.linear(3)), fnn.softmax_cross_entropy, fnn.sgd(0.1), penalties
+RANDOM = np.random.default_rng(9)
+X = RANDOM.normal(size=(13, 3)).astype(np.float32)
+Y = RANDOM.integers(0, 4, 13).astype(np.int32)
+SETTINGS = {"learning_rate": 0.1, "strength": 5.0}
+KERNEL, BIAS = softmax_regression.start((3, 4)), np.zeros(4)
+BATCH_SIZES = [1, 4, 5, 12, 13, 1000]
 
 
-def regression(_: Any) -> Any:
-    return fnn.serial(fnn.linear(3)), fnn.mean_squared_error, fnn.sgd(0.1)
+def initial(moments: Moments | None = None) -> TrainState:
+    return init_state(softmax_regression.make, SETTINGS, jax.random.key(0), X, moments)
 
 
-def state_with(moments: fnn.Moments | None) -> fnn.TrainState:
-    params = {"linear_1": {"kernel": jnp.asarray(KERNEL), "bias": jnp.asarray(BIAS)}}
-    return fnn.TrainState(jnp.zeros((), jnp.int32), params, {}, (), jax.random.key(0), moments)
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
+def test_predictions_are_those_of_numpy_in_order(batch_size: int) -> None:
+    actual = predict(softmax_regression.make, SETTINGS, initial(), jnp.asarray(X), batch_size=batch_size)
+    assert actual.shape == (13, 4)
+    np.testing.assert_allclose(actual, X @ KERNEL, rtol=1e-5, atol=1e-6)
 
 
-def numpy_logits(moments: fnn.Moments | None) -> np.ndarray:
-    x = X if moments is None else (X - moments.mean) / moments.std
-    return x.astype(np.float64) @ KERNEL + BIAS
+@pytest.mark.parametrize("n", [1, 2, 7, 13])
+@pytest.mark.parametrize("batch_size", BATCH_SIZES)
+def test_evaluation_counts_every_example_once(batch_size: int, n: int) -> None:
+    examples = Examples(X[:n], Y[:n])
+    actual = evaluate(softmax_regression.make, SETTINGS, initial(), examples, batch_size=batch_size)
+    expected = softmax_regression.measure(KERNEL, BIAS, X[:n], Y[:n], strength=0)  # penalties do not count
+    assert set(actual) == {"loss", "accuracy"}
+    np.testing.assert_allclose(actual["loss"], expected.loss, rtol=1e-5)
+    np.testing.assert_allclose(actual["accuracy"], expected.accuracy, rtol=1e-6)
 
 
-every_size = pytest.mark.parametrize("batch_size", [1, 3, 4, 10, 1000])
-with_moments = pytest.mark.parametrize("moments", [None, MOMENTS], ids=["raw", "standardised"])
+def test_bytes_are_scaled_and_standardised_but_not_augmented() -> None:
+    def make(hyperparameters: Any) -> Task:
+        task = softmax_regression.make(hyperparameters)
+        return task._replace(augment=(lambda key, x: x + 100.0,))
+
+    x = RANDOM.integers(0, 256, (5, 3)).astype(np.uint8)
+    moments = Moments(np.float32([0.1, 0.2, 0.3]), np.float32([0.5, 2.0, 0.25]))
+    actual = predict(make, SETTINGS, initial(moments), jnp.asarray(x), batch_size=2)
+    inputs = (x / 255.0 - np.array([[0.1, 0.2, 0.3]])) / np.array([[0.5, 2.0, 0.25]])
+    np.testing.assert_allclose(actual, inputs @ KERNEL, rtol=1e-5, atol=1e-5)
 
 
-@every_size
-@with_moments
-def test_predict_gives_a_row_for_every_input(batch_size: int, moments: Any) -> None:
-    outputs = fnn.predict(make, None, state_with(moments), jnp.asarray(X), batch_size=batch_size)
-    assert outputs.shape == (N, 3)
-    np.testing.assert_allclose(outputs, numpy_logits(moments), rtol=1e-5, atol=1e-5)
+def test_the_network_is_in_evaluation_mode() -> None:
+    """Dropout is off and batch norm uses its running statistics, so no example depends on another."""
+
+    def make(hyperparameters: Any) -> tuple:
+        return fnn.serial(fnn.batch_norm(), fnn.dropout(0.5)), fnn.mean_squared_error, fnn.sgd(0.1)
+
+    state = init_state(make, {}, jax.random.key(0), X)
+    state = state._replace(state={"batch_norm_1": {"mean": jnp.full(3, 0.5), "var": jnp.full(3, 4.0)}})
+    actual = predict(make, {}, state, jnp.asarray(X), batch_size=5)
+    np.testing.assert_allclose(actual, (X - 0.5) / np.sqrt(4 + 1e-5), rtol=1e-5, atol=1e-6)
 
 
-@every_size
-@with_moments
-def test_loss_and_accuracy_are_numpys_over_all_examples(batch_size: int, moments: Any) -> None:
-    measured = fnn.evaluate(make, None, state_with(moments), fnn.Examples(X, Y), batch_size=batch_size)
-    logits = numpy_logits(moments)
-    losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(N), Y]
-    assert set(measured) == {"loss", "accuracy"}
-    np.testing.assert_allclose(measured["loss"], losses.mean(), rtol=1e-5)
-    np.testing.assert_allclose(measured["accuracy"], (logits.argmax(1) == Y).mean(), rtol=1e-6)
+@pytest.mark.parametrize("shape", [(13,), (13, 2)])
+def test_targets_of_a_regression_have_a_loss_only(shape: tuple[int, ...]) -> None:
+    targets = RANDOM.normal(size=shape).astype(np.float32)
+
+    def make(hyperparameters: Any) -> tuple:
+        net = fnn.linear(2) if len(shape) == 2 else fnn.serial(fnn.linear(1), lambda x: x[:, 0])
+        return net, fnn.mean_squared_error, fnn.sgd(0.1)
+
+    state = init_state(make, {}, jax.random.key(0), X)
+    actual = evaluate(make, {}, state, Examples(X, targets), batch_size=4)
+    params = state.params if len(shape) == 2 else state.params["linear_1"]
+    outputs = (X @ np.asarray(params["kernel"])).reshape(shape)
+    assert set(actual) == {"loss"}
+    np.testing.assert_allclose(actual["loss"], np.square(outputs - targets).mean(), rtol=1e-5)
 
 
-@every_size
-def test_targets_that_are_no_classes_have_a_loss_alone(batch_size: int) -> None:
-    targets = RANDOM.normal(size=(N, 3)).astype(np.float32)
-    measured = fnn.evaluate(
-        regression, None, state_with(None), fnn.Examples(X, targets), batch_size=batch_size
-    )
-    assert set(measured) == {"loss"}
-    np.testing.assert_allclose(measured["loss"], ((numpy_logits(None) - targets) ** 2).mean(), rtol=1e-5)
+def test_targets_of_several_axes_come_back_whole() -> None:
+    def make(hyperparameters: Any) -> tuple:
+        return fnn.conv(2, 3), fnn.mean_squared_error, fnn.sgd(0.1)
+
+    x = RANDOM.normal(size=(5, 4, 4, 1)).astype(np.float32)
+    state = init_state(make, {}, jax.random.key(0), x)
+    whole = predict(make, {}, state, jnp.asarray(x))
+    assert whole.shape == (5, 4, 4, 2)
+    np.testing.assert_allclose(predict(make, {}, state, jnp.asarray(x), batch_size=2), whole, rtol=1e-5, atol=1e-6)
 
 
-def test_bytes_are_scaled_as_in_training() -> None:
-    x = RANDOM.integers(0, 256, (N, 4)).astype(np.uint8)
-    outputs = fnn.predict(regression, None, state_with(MOMENTS), jnp.asarray(x), batch_size=4)
-    expected = ((x / 255 - MOMENTS.mean) / MOMENTS.std) @ KERNEL + BIAS
-    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+def test_arrays_on_the_host_will_do() -> None:
+    actual = predict(softmax_regression.make, SETTINGS, initial(), X, batch_size=5)
+    np.testing.assert_allclose(actual, X @ KERNEL, rtol=1e-5, atol=1e-6)
 
 
-def test_batch_norm_uses_its_running_statistics() -> None:
-    def make(_: Any) -> Any:
-        return fnn.serial(fnn.batch_norm(eps=1e-5)), fnn.mean_squared_error, fnn.sgd(0.1)
-
-    params = {"batch_norm_1": {"scale": jnp.full(4, 2.0), "bias": jnp.full(4, 1.0)}}
-    statistics = {"batch_norm_1": {"mean": jnp.full(4, 3.0), "var": jnp.full(4, 4.0)}}
-    state = state_with(None)._replace(params=params, state=statistics)
-    outputs = fnn.predict(make, None, state, jnp.asarray(X), batch_size=3)
-    np.testing.assert_allclose(outputs, 2 * (X - 3) / np.sqrt(4 + 1e-5) + 1, rtol=1e-5)
-
-
-def test_hyperparameters_are_evaluated_at_the_step() -> None:
-    def make(shift: Any) -> Any:
-        return lambda x: x + shift, fnn.mean_squared_error, fnn.sgd(0.1)
-
-    schedule = fnn.piecewise((5,), (1.0, 2.0))
-    for step, shift in [(4, 1), (5, 2)]:
-        state = state_with(None)._replace(step=jnp.asarray(step), params={})
-        np.testing.assert_allclose(fnn.predict(make, schedule, state, jnp.asarray(X)), X + shift, rtol=1e-6)
+def test_under_jit_it_is_the_same() -> None:
+    examples = Examples(X, Y)
+    eager = evaluate(softmax_regression.make, SETTINGS, initial(), examples, batch_size=4)
+    compiled = jax.jit(partial(evaluate, softmax_regression.make, batch_size=4))(SETTINGS, initial(), examples)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), compiled, eager)

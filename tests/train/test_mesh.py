@@ -1,177 +1,192 @@
-"""Several devices compute what one does: dropout masks, statistics, losses and updates."""
+"""Many devices as one: a mesh changes where things are computed and nothing of what is computed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable
 from contextlib import nullcontext
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
 
 import fnn
-from fnn._tree import paths
-from fnn.train._mesh import over_data
+from fnn.data import Examples, Splits
+from fnn.train import Batch, Task, TrainState, evaluate, fit, init_state, train_step
 
-RANDOM = np.random.default_rng(2)
-N = 20
-X = RANDOM.integers(0, 256, (N, 4, 4, 2)).astype(np.uint8)
-Y = (np.arange(N) % 3).astype(np.int32)
-
-
-@pytest.fixture
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
+KEY = jax.random.key(2)
+RANDOM = np.random.default_rng(4)
+X = RANDOM.normal(size=(48, 6, 6, 2)).astype(np.float32)
+Y = RANDOM.integers(0, 4, 48).astype(np.int32)
+on_devices = pytest.mark.parametrize("devices", [2, 4])
 
 
-def keeping() -> fnn.Layer:
-    """The identity, which keeps in its state what it saw in training: the batch with its dropout mask."""
-
-    def init(key: Any, x: Any) -> Any:
-        return {}, {"seen": jnp.zeros((8, *x.shape[1:]), x.dtype)}
-
-    def apply(params: Any, state: Any, x: Any, *, train: bool = False, **context: Any) -> Any:
-        return x, {"seen": x} if train and len(x) == 8 else state
-
-    return fnn.Layer("keeping", init, apply)
-
-
-def make(hyperparameters: Any) -> fnn.Task:
+def convolutional(hyperparameters: Any) -> Task:
     net = fnn.serial(
-        fnn.conv(4, 3), fnn.batch_norm(), fnn.relu, fnn.max_pool(2), fnn.flatten,
-        fnn.dropout(hyperparameters["rate"]), keeping(), fnn.linear(3),
-    )  # fmt: skip
-    penalties = (partial(fnn.l2, strength=1e-3),)
-    optimizer = fnn.momentum(hyperparameters["learning_rate"])
-    return fnn.Task(net, fnn.softmax_cross_entropy, optimizer, penalties, (fnn.random_flip,))
+        fnn.conv(5, 3),
+        fnn.batch_norm(),
+        fnn.relu,
+        fnn.conv(3, 3, stride=2),
+        fnn.batch_norm(),
+        fnn.relu,
+        fnn.flatten,
+        fnn.dropout(hyperparameters["rate"]),
+        fnn.linear(4),
+    )
+    return Task(
+        net,
+        fnn.softmax_cross_entropy,
+        fnn.momentum(hyperparameters["learning_rate"]),
+        penalties=(partial(fnn.l2, strength=1e-3),),
+        augment=(lambda key, x: x + 0.1 * jax.random.normal(key, x.shape),),
+    )
 
 
-HYPERPARAMETERS = {"learning_rate": 0.05, "rate": 0.4}
+SETTINGS = {"learning_rate": 0.1, "rate": 0.3}
 
 
-@cache
-def epoch_on(devices: int) -> Any:
-    """State and metrics after an epoch of 8, 8 and 4 of 20 examples, in float64."""
-    with jax.enable_x64(True), nullcontext() if devices == 1 else jax.set_mesh(fnn.mesh(data=devices)):
-        x = X / 255
-        state = jax.jit(partial(fnn.init_state, make))(HYPERPARAMETERS, jax.random.key(3), x)
-        epoch = jax.jit(partial(fnn.train_epoch, make, batch_size=8))
-        return jax.device_get(epoch(HYPERPARAMETERS, state, fnn.Examples(x, Y), 0))
+def step(make: Callable, settings: Any, state: TrainState, batch: Batch, devices: int | None) -> Any:
+    with nullcontext() if devices is None else jax.set_mesh(fnn.mesh(data=devices)):
+        return jax.jit(partial(train_step, make))(settings, state, batch)
 
 
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("devices", [2, 4])
-def test_an_epoch_is_that_of_one_device(devices: int) -> None:
-    (expected, expected_metrics), (actual, metrics) = epoch_on(1), epoch_on(devices)
-    for name in ("params", "state", "opt_state"):
-        for (path, a), (_, e) in zip(
-            paths(getattr(actual, name)), paths(getattr(expected, name)), strict=True
-        ):
-            np.testing.assert_allclose(a, e, rtol=1e-9, atol=1e-9, err_msg=path)
-    for a, e in zip(metrics, expected_metrics, strict=True):
-        np.testing.assert_allclose(a, e, rtol=1e-9)
-    assert metrics.examples.tolist() == [8, 8, 4]
-    dropped = [np.asarray(state.state["keeping_1"]["seen"] == 0) for state in (expected, actual)]
-    np.testing.assert_array_equal(*dropped)
-    assert 0.3 < dropped[0].mean() < 0.9
+def close(actual: Any, expected: Any, tolerance: float = 1e-5) -> None:
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance), actual, expected)
 
 
-@cache
-def fit_on(devices: int, batch_size: int) -> fnn.Fit:
-    def task(hyperparameters: Any) -> fnn.Task:  # without the kept batch, whose size this varies
-        net = fnn.serial(
-            fnn.conv(4, 3), fnn.batch_norm(), fnn.relu, fnn.flatten, fnn.dropout(hyperparameters["rate"]),
-            fnn.linear(3),
-        )  # fmt: skip
-        return make(hyperparameters)._replace(net=net)
-
-    examples = fnn.Examples(X, Y)
-    splits = fnn.Splits(examples, fnn.Examples(X[:7], Y[:7]), examples, ("a", "b", "c"), "random")
-    mesh = None if devices == 1 else fnn.mesh(data=devices)
-    return fnn.fit(task, HYPERPARAMETERS, splits, epochs=2, batch_size=batch_size, mesh=mesh)
+# --- a step ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("devices", "batch_size"), [(2, 8), (4, 7)])
-def test_fit_is_that_of_one_device(devices: int, batch_size: int) -> None:
-    """Seven examples, in the batches of the second case and in the validation part, fit no 2 or 4 devices."""
-    expected, actual = fit_on(1, batch_size), fit_on(devices, batch_size)
-    assert actual.best_epoch == expected.best_epoch
-    for a, e in zip(actual.history, expected.history, strict=True):
-        assert a == pytest.approx(e, rel=1e-5, abs=1e-6)
-    for (path, a), (_, e) in zip(paths(actual.last.params), paths(expected.last.params), strict=True):
-        np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-5, err_msg=path)
-        assert len(a.sharding.device_set) == devices
+@pytest.mark.parametrize(("batch", "real"), [(8, 8), (8, 5), (7, 7), (6, 3)])
+@on_devices
+def test_a_step_is_that_of_one_device(devices: int, batch: int, real: int) -> None:
+    """Also where the devices do not divide the batch, and where some hold nothing but padding."""
+    state = init_state(convolutional, SETTINGS, KEY, X)
+    some = Batch(X[:batch], Y[:batch], np.arange(batch) < real)
+    alone, expected = step(convolutional, SETTINGS, state, some, None)
+    shared, measured = step(convolutional, SETTINGS, state, some, devices)
+    close(tuple(measured), tuple(expected))
+    close([shared.params, shared.state, shared.opt_state], [alone.params, alone.state, alone.opt_state])
 
 
-def test_a_batch_is_cut_where_the_devices_divide_it() -> None:
-    with jax.set_mesh(fnn.mesh(data=4)):
-        cut = jax.jit(over_data)({"divides": jnp.ones((8, 3)), "does not": jnp.ones((6, 3))})
-    assert cut["divides"].sharding.spec == PartitionSpec("data")
-    assert cut["divides"].addressable_shards[0].data.shape == (2, 3)
-    assert "data" not in tuple(cut["does not"].sharding.spec)
-    x = jnp.ones((8, 3))
-    assert over_data(x) is x  # without a mesh
+@pytest.mark.parametrize("batch", [8, 7])
+@on_devices
+def test_dropout_masks_are_those_of_one_device(devices: int, batch: int) -> None:
+    """Example n holds 2ⁿ everywhere, so the gradient of a linear output spells the mask in binary."""
+
+    def make(hyperparameters: Any) -> Task:
+        zeros = partial(fnn.linear, 1, bias=False, kernel_init=lambda key, shape, dtype: jnp.zeros(shape, dtype))
+        net = fnn.serial(fnn.dropout(0.5), zeros(name="head"))
+        return Task(net, lambda outputs, targets: -outputs[:, 0], fnn.sgd(1.0))
+
+    x = np.repeat(2.0 ** np.arange(batch)[:, None], 40, axis=1).astype(np.float32)
+    state = init_state(make, {}, KEY, x)
+
+    def kept(devices: int | None) -> np.ndarray:
+        some = Batch(x, np.zeros(batch, np.float32), np.ones(batch, bool))
+        after, _ = step(make, {}, state, some, devices)
+        digits = np.rint(np.asarray(after.params["head"]["kernel"])[:, 0] * batch / 2).astype(int)
+        return (digits[:, None] >> np.arange(batch)) & 1
+
+    masks = kept(devices)
+    np.testing.assert_array_equal(masks, kept(None))
+    assert len({tuple(example) for example in masks.T}) == batch  # no device repeats another's draws
+    assert 0.3 < masks.mean() < 0.7
 
 
-def test_each_device_computes_its_part_only() -> None:
-    """Counted in the compiled step, so a batch that every device repeats shows."""
-
-    def flops(devices: int) -> float:
-        with jax.set_mesh(fnn.mesh(data=devices)):
-            x = jax.ShapeDtypeStruct((32, 16, 16, 8), jnp.float32)
-
-            def make(_: Any) -> Any:
-                return fnn.serial(fnn.conv(16, 3), fnn.relu, fnn.flatten, fnn.linear(3)), fnn.softmax_cross_entropy, fnn.sgd(0.1)
-
-            state = jax.eval_shape(lambda: fnn.init_state(make, None, jax.random.key(0), x))
-            batch = fnn.Batch(x, jax.ShapeDtypeStruct((32,), jnp.int32), jax.ShapeDtypeStruct((32,), bool))
-            step = jax.jit(partial(fnn.train_step, make, None)).lower(state, batch).compile()
-            return step.cost_analysis()["flops"]
-
-    assert flops(4) < 0.35 * flops(1)
+# --- that the work is shared ----------------------------------------------------------------------------
 
 
-# --- the mesh itself ------------------------------------------------------------------------------------
+def program(make: Callable, devices: int | None, batch: int) -> str:
+    state = init_state(make, SETTINGS, KEY, X)
+    with nullcontext() if devices is None else jax.set_mesh(fnn.mesh(data=devices)):
+        some = Batch(X[:batch], Y[:batch], np.ones(batch, bool))
+        return jax.jit(partial(train_step, make)).lower(SETTINGS, state, some).compile().as_text()
+
+
+def images_convolved(text: str) -> set[int]:
+    """The leading axes of all arrays that look like feature maps of the first convolution, (n, 6, 6, 5)."""
+    return {int(n) for n in re.findall(r"f32\[(\d+),6,6,5\]", text)}
+
+
+@on_devices
+@pytest.mark.parametrize("block_bytes", [4 << 20, 1 << 14])
+def test_each_device_convolves_its_part(devices: int, block_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fnn.ops._conv._BLOCK_BYTES", block_bytes)
+    alone = program(convolutional, None, 48)
+    shared = program(convolutional, devices, 48)
+    assert "all-reduce" not in alone
+    assert max(images_convolved(alone)) == 48
+    assert "all-reduce" in shared
+    assert max(images_convolved(shared)) == 48 // devices
+
+
+# --- a run ----------------------------------------------------------------------------------------------
+
+DATA = Splits(
+    Examples(X[:26], Y[:26]), Examples(X[26:37], Y[26:37]), Examples(X[37:], Y[37:]), tuple("nesw"), "noise"
+)
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[int, Any]:
+    return {size: fit(convolutional, SETTINGS, DATA, epochs=2, batch_size=size) for size in (8, 7)}
+
+
+@pytest.mark.parametrize("batch_size", [8, 7])
+@on_devices
+def test_a_run_is_that_of_one_device(devices: int, batch_size: int, alone: dict[int, Any]) -> None:
+    mesh = fnn.mesh(data=devices)
+    result = fit(convolutional, SETTINGS, DATA, epochs=2, batch_size=batch_size, mesh=mesh)
+    expected = alone[batch_size]
+    for metrics, wanted in zip(result.history, expected.history, strict=True):
+        assert metrics == pytest.approx(wanted, rel=1e-3, abs=1e-4)
+    close(result.last.params, expected.last.params, 1e-3)
+    close(result.last.state, expected.last.state, 1e-3)
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(result.last.params)} == {devices}
+    after = evaluate(convolutional, SETTINGS, jax.device_get(result.last), DATA.validation)
+    np.testing.assert_allclose(after["loss"], result.history[-1]["validation_loss"], rtol=1e-4)
+
+
+# --- the mesh -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("settings", "shape"),
+    ("arguments", "data", "population"),
     [
-        ({}, {"data": 4, "population": 1}),
-        ({"data": 2}, {"data": 2, "population": 1}),
-        ({"population": 2}, {"data": 2, "population": 2}),
-        ({"data": 1, "population": 4}, {"data": 1, "population": 4}),
-        ({"population": 3}, {"data": 1, "population": 3}),
+        ({}, 4, 1),
+        ({"data": 2}, 2, 1),
+        ({"population": 2}, 2, 2),
+        ({"population": 4}, 1, 4),
+        ({"population": 3}, 1, 3),
+        ({"data": 1, "population": 2}, 1, 2),
     ],
 )
-def test_axes_of_the_mesh(settings: dict[str, int], shape: dict[str, int]) -> None:
-    assert dict(fnn.mesh(**settings).shape) == shape
+def test_the_shape_of_a_mesh(arguments: dict[str, int], data: int, population: int) -> None:
+    mesh = fnn.mesh(**arguments)
+    assert dict(mesh.shape) == {"data": data, "population": population}
+    assert mesh.devices.ravel().tolist() == jax.devices()[: data * population]
 
 
-def test_devices_may_be_chosen() -> None:
-    chosen = jax.devices()[2:]
-    assert list(fnn.mesh(devices=chosen).devices.ravel()) == chosen
-    with pytest.raises(ValueError, match="a mesh of 3×1 does not fit 2 devices"):
-        fnn.mesh(data=3, devices=chosen)
+def test_the_devices_of_a_mesh_are_those_given() -> None:
+    assert fnn.mesh(devices=jax.devices()[2:]).devices.ravel().tolist() == jax.devices()[2:]
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("arguments", "shape"),
     [
-        ({"data": 5}, "a mesh of 5×1 does not fit 4 devices"),
-        ({"data": 2, "population": 3}, "a mesh of 2×3 does not fit 4 devices"),
-        ({"population": 5}, "a mesh of 0×5 does not fit 4 devices"),
-        ({"data": 0}, "a mesh of 0×1 does not fit 4 devices"),
-        ({"data": 2, "population": 0}, "a mesh of 2×0 does not fit 4 devices"),
-        ({"population": 0}, "does not fit 4 devices"),
-        ({"data": -1}, "a mesh of -1×1 does not fit 4 devices"),
+        ({"data": 5}, "5×1"),
+        ({"data": 0}, "0×1"),
+        ({"data": -2}, "-2×1"),
+        ({"data": 2, "population": 3}, "2×3"),
+        ({"population": 5}, "0×5"),
+        ({"data": 1, "population": 0}, "1×0"),
+        ({"population": 0}, "×0"),
     ],
 )
-def test_a_mesh_that_does_not_fit_is_an_error(settings: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        fnn.mesh(**settings)
+def test_a_mesh_that_does_not_fit_is_refused(arguments: dict[str, int], shape: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"{shape} does not fit 4 devices")):
+        fnn.mesh(**arguments)

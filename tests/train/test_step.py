@@ -1,8 +1,8 @@
-"""One step, a chunk and an epoch, against NumPy written from the formula."""
+"""One step by value: against NumPy, with schedules, augmentation, moments, padding and in bfloat16."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,369 +10,282 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import softmax_regression
 
 import fnn
-from fnn._tree import paths
+from fnn.data import Examples, Moments
+from fnn.train import Batch, Task, TrainState, init_state, train_chunk, train_step
 
-KEY = jax.random.key(4)
-RANDOM = np.random.default_rng(0)
-X, Y = RANDOM.normal(size=(9, 4)), RANDOM.integers(0, 3, 9).astype(np.int32)
-IMAGES = RANDOM.normal(1.0, 2.0, (9, 4, 4, 2))
-
-
-@pytest.fixture
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
+RANDOM = np.random.default_rng(7)
+X = RANDOM.normal(size=(6, 3)).astype(np.float32)
+Y = np.array([0, 3, 1, 1, 2, 0], np.int32)
+ALL = np.ones(6, bool)
+KEY = jax.random.key(3)
 
 
-def everything(rows: int) -> np.ndarray:
-    return np.ones(rows, bool)
+def step(make: Callable, hyperparameters: Any, state: TrainState, batch: Batch) -> Any:
+    return jax.jit(train_step, static_argnums=0)(make, fnn.train._state.as_values(hyperparameters), state, batch)
 
 
-def bits(tree: Any) -> list[bytes]:
-    leaves = [
-        jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-        for leaf in jax.tree.leaves(tree)
+def close(actual: Any, expected: Any, tolerance: float) -> None:
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance), actual, expected)
+
+
+def identical(one: Any, other: Any) -> None:
+    def bits(leaf: Any) -> np.ndarray:
+        keyed = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(leaf) if keyed else leaf)
+
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(bits(a), bits(b), strict=True), one, other)
+
+
+# --- against NumPy --------------------------------------------------------------------------------------
+
+
+def test_a_step_is_that_of_numpy() -> None:
+    settings = {"learning_rate": 0.5, "strength": 0.125}
+    kernel, bias = softmax_regression.start((3, 4)), np.zeros(4)
+    state = init_state(softmax_regression.make, settings, KEY, X)
+    for number in range(3):
+        expected = softmax_regression.measure(kernel, bias, X, Y, 0.125)
+        kernel, bias = softmax_regression.descend(kernel, bias, X, Y, 0.5, 0.125)
+        state, measured = step(softmax_regression.make, settings, state, Batch(X, Y, ALL))
+        close(state.params, {"kernel": kernel, "bias": bias}, 1e-6)
+        close(tuple(measured), (*expected, 6), 1e-6)
+        assert int(state.step) == number + 1
+
+
+SCHEDULES: dict[str, tuple[Any, Callable[[int], float]]] = {
+    "a number": (0.5, lambda t: 0.5),
+    "an array": (jnp.float32(0.5), lambda t: 0.5),
+    "step_decay": (fnn.step_decay(0.5, every=2, factor=0.1), lambda t: 0.5 * 0.1 ** (t // 2)),
+    "piecewise": (fnn.piecewise((4,), (0.5, 0.25)), lambda t: 0.5 if t < 4 else 0.25),
+    "a function": (lambda step: 0.5 / (step + 1), lambda t: 0.5 / (t + 1)),
+}
+
+
+@pytest.mark.parametrize("first", [0, 3])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_hyperparameters_are_evaluated_at_the_step_of_the_state(name: str, first: int) -> None:
+    schedule, value = SCHEDULES[name]
+    seen = []
+
+    def make(hyperparameters: Any) -> Task:
+        seen.append(hyperparameters["learning_rate"])
+        return softmax_regression.make(hyperparameters)
+
+    settings = {"learning_rate": schedule, "strength": 0.0}
+    kernel, bias = softmax_regression.start((3, 4)), np.zeros(4)
+    state = init_state(make, settings, KEY, X)._replace(step=jnp.int32(first))
+    one_step = jax.jit(partial(train_step, make, settings))
+    for t in range(first, first + 3):
+        kernel, bias = softmax_regression.descend(kernel, bias, X, Y, value(t), 0.0)
+        state, _ = one_step(state, Batch(X, Y, ALL))
+    close(state.params, {"kernel": kernel, "bias": bias}, 1e-6)
+    assert len(seen) >= 2
+    assert all(not callable(number) and jnp.shape(number) == () for number in seen)
+
+
+# --- what reaches the network ---------------------------------------------------------------------------
+
+
+def input_of_network(
+    x: np.ndarray, *augment: Callable, moments: Moments | None = None, at: int = 0, key: Any = KEY
+) -> np.ndarray:
+    """The mean example that the network sees: the gradient of a linear network's mean output."""
+
+    def make(hyperparameters: Any) -> Task:
+        net = fnn.linear(1, bias=False, kernel_init=lambda key, shape, dtype: jnp.zeros(shape, dtype))
+        return Task(net, lambda outputs, targets: -outputs[:, 0], fnn.sgd(1.0), augment=augment)
+
+    state = init_state(make, {}, key, jax.ShapeDtypeStruct(x.shape, jnp.float32), moments)
+    state, _ = train_step(
+        make, {}, state._replace(step=jnp.int32(at)), Batch(x, np.zeros(len(x)), np.ones(len(x), bool))
+    )
+    return np.asarray(state.params["kernel"][:, 0])
+
+
+def noise(key: jax.Array, x: jax.Array) -> jax.Array:
+    return x + jax.random.normal(key, x.shape)
+
+
+def test_bytes_are_scaled_augmented_and_then_standardised() -> None:
+    x = RANDOM.integers(0, 256, (5, 3)).astype(np.uint8)
+    moments = Moments(np.float32([0.1, 0.2, 0.3]), np.float32([0.5, 2.0, 0.25]))
+    actual = input_of_network(x, lambda key, x: x + 0.25, lambda key, x: 2 * x, moments=moments)
+    expected = ((x / 255.0 + 0.25) * 2 - np.array([[0.1, 0.2, 0.3]])) / np.array([[0.5, 2.0, 0.25]])
+    close(actual, expected.mean(0), 1e-6)
+    close(input_of_network(x), (x / 255.0).mean(0), 1e-6)
+
+
+def test_each_step_each_augmentation_and_each_run_draws_its_own() -> None:
+    x = np.zeros((1, 3), np.float32)
+    draws = [
+        input_of_network(x, noise),
+        input_of_network(x, noise, at=1),
+        input_of_network(x, noise, at=2),
+        input_of_network(x, lambda key, x: x, noise),
+        input_of_network(x, noise, key=jax.random.key(4)),
     ]
-    return [np.asarray(leaf).tobytes() for leaf in leaves]
-
-
-def assert_close(actual: Any, expected: Any, tolerance: float) -> None:
-    for (path, a), (_, e) in zip(paths(actual), paths(expected), strict=True):
-        np.testing.assert_allclose(a, e, rtol=tolerance, atol=tolerance, err_msg=path)
-
-
-# --- the formula ----------------------------------------------------------------------------------------
-
-
-def softmax_regression(hyperparameters: Any) -> fnn.Task:
-    return fnn.Task(
-        fnn.serial(fnn.linear(3)),
-        fnn.softmax_cross_entropy,
-        fnn.sgd(hyperparameters["learning_rate"]),
-        penalties=(partial(fnn.l2, strength=hyperparameters["strength"]),),
-    )
-
-
-def numpy_step(kernel: Any, bias: Any, x: Any, y: Any, learning_rate: float, strength: float) -> Any:
-    """(kernel, bias) after a step of gradient descent; loss, penalty and accuracy before it."""
-    logits = x @ kernel + bias
-    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    loss, penalty = -np.log(p[np.arange(len(y)), y]).mean(), strength * (kernel**2).sum()
-    error = (p - np.eye(3)[y]) / len(y)
-    kernel_gradient, bias_gradient = x.T @ error + 2 * strength * kernel, error.sum(0)
-    right = (logits.argmax(1) == y).mean()
-    return (kernel - learning_rate * kernel_gradient, bias - learning_rate * bias_gradient), (loss, penalty, right)
-
-
-@pytest.mark.usefixtures("float64")
-def test_steps_are_those_of_the_formula() -> None:
-    hyperparameters = {"learning_rate": 0.7, "strength": 0.05}
-    state = fnn.init_state(softmax_regression, hyperparameters, KEY, X)
-    expected = tuple(np.asarray(state.params["linear_1"][name]) for name in ("kernel", "bias"))
-    for step in range(3):
-        assert int(state.step) == step
-        batch = fnn.Batch(X, Y, everything(9))
-        state, metrics = fnn.train_step(softmax_regression, hyperparameters, state, batch)
-        expected, measured = numpy_step(*expected, X, Y, **hyperparameters)
-        np.testing.assert_allclose(metrics[:2], measured[:2], rtol=1e-12)
-        np.testing.assert_allclose(metrics.accuracy, measured[2], rtol=1e-6)  # float32
-        assert int(metrics.examples) == 9
-        for name, value in zip(("kernel", "bias"), expected, strict=True):
-            np.testing.assert_allclose(state.params["linear_1"][name], value, rtol=1e-12, atol=1e-14)
-    assert int(state.opt_state.count) == 3
-
-
-def test_initial_values_do_not_depend_on_the_step_key_or_the_input() -> None:
-    state = fnn.init_state(softmax_regression, {"learning_rate": 0.1, "strength": 0.0}, KEY, X)
-    again = fnn.init_state(softmax_regression, {"learning_rate": 0.9, "strength": 1.0}, KEY, 0 * X)
-    assert bits(state) == bits(again)
-    assert (int(state.step), state.moments, state.state) == (0, None, {})
-
-
-# --- what the network is fed ----------------------------------------------------------------------------
-
-
-def recording() -> fnn.Layer:
-    """The identity, which keeps its input in its state."""
-    return fnn.Layer(
-        "recording",
-        lambda key, x: ({}, {"seen": jnp.zeros(x.shape, x.dtype)}),
-        lambda params, state, x, **context: (x, {"seen": x}),
-    )
-
-
-def add_noise(key: jax.Array, x: jax.Array) -> jax.Array:
-    return x + jax.random.normal(key, x.shape, x.dtype)
-
-
-def recorded(state: fnn.TrainState, x: Any, *augment: Any) -> np.ndarray:
-    """What the network sees of the inputs x in a step from this state, whose layers remember nothing."""
-
-    def make(_: Any) -> fnn.Task:
-        net = fnn.serial(recording(), fnn.flatten, fnn.linear(3))
-        return fnn.Task(net, fnn.softmax_cross_entropy, fnn.sgd(0.1), augment=augment)
-
-    start = fnn.init_state(make, None, state.key, jax.ShapeDtypeStruct(x.shape, jnp.float32), state.moments)
-    start = start._replace(step=state.step)
-    batch = fnn.Batch(x, Y[: len(x)], everything(len(x)))
-    new_state, _ = fnn.train_step(make, None, start, batch)
-    return np.asarray(new_state.state["recording_1"]["seen"])
-
-
-def state_at(step: int, key: jax.Array = KEY, moments: Any = None) -> fnn.TrainState:
-    return fnn.TrainState(jnp.asarray(step, jnp.int32), {}, {}, (), key, moments)
-
-
-def test_bytes_become_brightness_and_moments_standardise() -> None:
-    x = RANDOM.integers(0, 256, (5, 2, 2, 2)).astype(np.uint8)
-    np.testing.assert_allclose(recorded(state_at(0), x), x / 255, rtol=1e-6)
-    moments = fnn.Moments(np.array([0.25, 0.5], np.float32), np.array([0.5, 2.0], np.float32))
-    expected = (x / 255 - [0.25, 0.5]) / [0.5, 2.0]
-    np.testing.assert_allclose(recorded(state_at(0, moments=moments), x), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_augmentation_comes_before_standardisation_in_the_order_given() -> None:
-    x = IMAGES.astype(np.float32)
-    moments = fnn.Moments(np.array([1.0, 3.0], np.float32), np.array([2.0, 4.0], np.float32))
-    seen = recorded(state_at(0, moments=moments), x, lambda key, x: x + 2, lambda key, x: 10 * x)
-    np.testing.assert_allclose(seen, (10 * (x + 2) - [1, 3]) / [2, 4], rtol=1e-5)
-
-
-def test_augmentation_is_addressed_by_the_step() -> None:
-    x = np.zeros((4, 50), np.float32)
-    third = recorded(state_at(3), x, add_noise)
-    np.testing.assert_array_equal(third, recorded(state_at(3), x, add_noise))
-    others = [state_at(4), state_at(0), state_at(3, jax.random.key(5))]
-    twice = recorded(state_at(3), x, add_noise, add_noise) - third  # the second draw
-    for other in [*(recorded(state, x, add_noise) for state in others), twice]:
-        assert abs(np.corrcoef(third.ravel(), other.ravel())[0, 1]) < 0.3
-        np.testing.assert_allclose(other.std(), 1, atol=0.2)
-
-
-def test_augmentations_of_fnn_work_in_a_step() -> None:
-    x = np.broadcast_to(np.arange(4, dtype=np.float32)[None, None, :, None], (40, 4, 4, 1))
-    batch = np.asarray(recorded_flips(x))
-    flipped = (batch == x[:, :, ::-1]).all((1, 2, 3))
-    assert (flipped | (batch == x).all((1, 2, 3))).all()
-    assert 8 < flipped.sum() < 32
-
-
-def recorded_flips(x: np.ndarray) -> np.ndarray:
-    def make(_: Any) -> fnn.Task:
-        net = fnn.serial(recording(), fnn.flatten, fnn.linear(2))
-        return fnn.Task(net, fnn.softmax_cross_entropy, fnn.sgd(0.1), augment=(fnn.random_flip,))
-
-    batch = fnn.Batch(x, np.zeros(len(x), np.int32), everything(len(x)))
-    state = fnn.init_state(make, None, KEY, x)
-    return fnn.train_step(make, None, state, batch)[0].state["recording_1"]["seen"]
-
-
-# --- schedules ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "schedule",
-    [fnn.piecewise((1, 2), (0.5, 0.25, 2.0)), lambda step: jnp.array([0.5, 0.25, 2.0])[step]],
-    ids=["of fnn", "plain function"],
-)
-def test_schedules_are_evaluated_at_the_step(schedule: Any) -> None:
-    """Loss w x, so each step subtracts rate · mean(x); the penalty is shown in the metrics."""
-
-    def make(hyperparameters: Any) -> fnn.Task:
-        return fnn.Task(
-            fnn.linear(1, bias=False, kernel_init=lambda key, shape, dtype: jnp.ones(shape, dtype)),
-            lambda outputs, targets: outputs[:, 0],
-            fnn.sgd(hyperparameters["rate"]),
-            penalties=(lambda params: jax.lax.stop_gradient(hyperparameters["strength"]),),
-        )
-
-    hyperparameters = {"rate": schedule, "strength": schedule}
-    x = np.array([[1.0], [3.0]], np.float32)
-    state = fnn.init_state(make, hyperparameters, KEY, x)
-    weight = 1.0
-    for value in (0.5, 0.25, 2.0):
-        batch = fnn.Batch(x, np.zeros(2, np.float32), everything(2))
-        state, metrics = fnn.train_step(make, hyperparameters, state, batch)
-        assert float(metrics.penalty) == value
-        assert float(metrics.loss) == 2 * weight
-        assert np.isnan(metrics.accuracy)  # targets are no classes
-        weight -= value * 2
-        assert float(state.params["kernel"][0, 0]) == weight
+    for i, one in enumerate(draws):
+        assert np.all(one != 0)
+        assert all(np.all(one != other) for other in draws[:i])
+    np.testing.assert_array_equal(input_of_network(x, noise, at=1), draws[1])
+    close(input_of_network(x, noise, noise), draws[0] + draws[3], 1e-6)
 
 
 # --- padding --------------------------------------------------------------------------------------------
 
 
-def conv_net(hyperparameters: Any) -> fnn.Task:
-    net = fnn.serial(fnn.conv(3, 3), fnn.batch_norm(), fnn.relu, fnn.flatten, fnn.linear(3))
-    return fnn.Task(
+def convolutional(hyperparameters: Any) -> Task:
+    net = fnn.serial(
+        fnn.conv(4, 3),
+        fnn.batch_norm(),
+        fnn.relu,
+        fnn.conv(3, 3, stride=2),
+        fnn.batch_norm(),
+        fnn.flatten,
+        fnn.dropout(0.25),
+        fnn.linear(4),
+    )
+    return Task(
         net,
-        partial(fnn.softmax_cross_entropy, label_smoothing=0.1),
-        fnn.momentum(hyperparameters["learning_rate"]),
+        fnn.softmax_cross_entropy,
+        fnn.momentum(0.1),
         penalties=(partial(fnn.l2, strength=1e-2),),
     )
 
 
-init_conv_net = jax.jit(partial(fnn.init_state, conv_net))
+@pytest.mark.parametrize(("x64", "tolerance"), [(False, 1e-6), (True, 1e-12)])
+def test_padding_counts_in_no_loss_gradient_or_statistic(x64: bool, tolerance: float) -> None:
+    with jax.enable_x64(x64):
+        dtype = np.float64 if x64 else np.float32
+        x = np.random.default_rng(0).normal(size=(8, 6, 6, 2)).astype(dtype)
+        x[6:] = 1e3  # far from the others
+        y = np.array([*Y, 3, 3], np.int32)
+        state = init_state(convolutional, {}, KEY, x)
+        padded, measured = step(convolutional, {}, state, Batch(x, y, np.arange(8) < 6))
+        plain, expected = step(convolutional, {}, state, Batch(x[:6], y[:6], ALL))
+        counted, _ = step(convolutional, {}, state, Batch(x, y, np.ones(8, bool)))
+        assert padded.params["conv_1"]["kernel"].dtype == dtype
+        fields = ("params", "state", "opt_state")
+        close(*([getattr(s, f) for f in fields] for s in (padded, plain)), tolerance)
+        close(tuple(measured), tuple(expected), tolerance)
+        assert int(measured.examples) == 6
+        for field in fields:  # the padding would have mattered
+            with pytest.raises(AssertionError):
+                close(getattr(counted, field), getattr(plain, field), 1e-3)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-6), (np.float64, 1e-12)])
-def test_padding_touches_no_loss_gradient_or_statistic(dtype: Any, tolerance: float) -> None:
-    with jax.enable_x64(dtype is np.float64):
-        x, y, hyperparameters = IMAGES[:5].astype(dtype), Y[:5], {"learning_rate": 0.1}
-        state = init_conv_net(hyperparameters, KEY, x)
-        step = jax.jit(partial(fnn.train_step, conv_net, hyperparameters))
-        expected = step(state, fnn.Batch(x, y, everything(5)))
-        for fill in (x[:3], 20 - 3 * x[2:5]):
-            padded = fnn.Batch(np.concatenate([x, fill]), np.concatenate([y, (y[:3] + 1) % 3]), np.arange(8) < 5)
-            actual = step(state, padded)
-            assert int(actual[1].examples) == 5
-            for name in ("params", "state", "opt_state"):
-                assert_close(getattr(actual[0], name), getattr(expected[0], name), tolerance)
-            assert_close(actual[1], expected[1], tolerance)
-            assert np.abs(actual[0].state["batch_norm_1"]["mean"]).max() > 1e-3  # this batch did arrive
+def test_a_step_of_padding_only_does_nothing() -> None:
+    x = RANDOM.normal(size=(6, 6, 6, 2)).astype(np.float32)
+    examples = Examples(jnp.asarray(x), jnp.asarray(Y))
+    state = init_state(convolutional, {}, KEY, x)
+    chunk = jax.jit(partial(train_chunk, convolutional, {}))
+    rows = np.array([[0, 1], [2, 3], [0, 1]], np.int32)
+    after_nothing, measured = chunk(state, examples, rows, np.zeros((3, 2), bool))
+    identical(after_nothing, state)
+    assert not any(np.any(leaf) for leaf in measured)
+    with_gap, measured = chunk(state, examples, rows, np.array([[1, 1], [0, 0], [1, 1]], bool))
+    without, _ = jax.jit(partial(train_chunk, convolutional, {}))(
+        state, examples, rows[[0, 2]], np.ones((2, 2), bool)
+    )
+    assert int(with_gap.step) == 2
+    assert measured.examples.tolist() == [2, 0, 2]
+    close([with_gap.params, with_gap.state], [without.params, without.state], 1e-6)
 
 
-def test_a_step_of_padding_alone_changes_no_bit() -> None:
-    hyperparameters = {"learning_rate": 0.1}
-    examples = fnn.Examples(jnp.asarray(IMAGES, jnp.float32), jnp.asarray(Y))
-    state = init_conv_net(hyperparameters, KEY, examples.x)
-    chunk = jax.jit(partial(fnn.train_chunk, conv_net, hyperparameters))
-    rows = np.arange(8, dtype=np.int32).reshape(2, 4)
-    mask = np.ones((2, 4), bool)
-    once, metrics = chunk(state, examples, rows, mask & np.array([[True], [False]]))
-    assert [leaf[1].item() for leaf in metrics] == [0, 0, 0, 0]
-    assert metrics.examples.tolist() == [4, 0]
-    assert int(once.step) == int(once.opt_state.count) == 1
-    again, _ = chunk(once, examples, rows, 0 * mask != 0)
-    assert bits(again) == bits(once)
-    twice, _ = chunk(state, examples, rows, mask & np.array([[False], [True]]))
-    assert bits(twice) != bits(state)
+# --- what is measured, and what is refused --------------------------------------------------------------
 
 
-def test_a_chunk_is_its_steps() -> None:
-    hyperparameters = {"learning_rate": 0.1}
-    examples = fnn.Examples(jnp.asarray(IMAGES, jnp.float32), jnp.asarray(Y))
-    state = init_conv_net(hyperparameters, KEY, examples.x)
-    rows, mask = np.array([[8, 0, 3], [1, 2, 2]]), np.array([[True, True, True], [True, False, True]])
-    actual, metrics = jax.jit(partial(fnn.train_chunk, conv_net, hyperparameters))(state, examples, rows, mask)
-    step = jax.jit(partial(fnn.train_step, conv_net, hyperparameters))
-    for number in range(2):
-        batch = fnn.Batch(examples.x[rows[number]], examples.y[rows[number]], mask[number])
-        state, measured = step(state, batch)
-        assert_close(jax.tree.map(lambda leaf, n=number: leaf[n], metrics), measured, 1e-5)
-    assert_close(actual.params, state.params, 1e-5)
-    assert_close(actual.state, state.state, 1e-5)
+def test_targets_that_are_no_classes_have_no_accuracy() -> None:
+    def make(hyperparameters: Any) -> tuple:
+        return fnn.linear(2), fnn.mean_squared_error, fnn.sgd(0.1)
+
+    targets = RANDOM.normal(size=(6, 2)).astype(np.float32)
+    state = init_state(make, {}, KEY, X)
+    _, measured = step(make, {}, state, Batch(X, targets, ALL))
+    outputs = X @ np.asarray(state.params["kernel"])
+    close(measured.loss, np.square(outputs - targets).mean(), 1e-6)
+    assert np.isnan(measured.accuracy)
 
 
-# --- epochs ---------------------------------------------------------------------------------------------
+def test_a_loss_that_returns_no_value_per_example_is_refused() -> None:
+    def make(hyperparameters: Any) -> tuple:
+        return fnn.linear(4), lambda z, y: fnn.softmax_cross_entropy(z, y).mean(), fnn.sgd(0.1)
+
+    with pytest.raises(ValueError, match=r"a loss returns one value per example, shape \(6,\), not \(\)"):
+        train_step(make, {}, init_state(make, {}, KEY, X), Batch(X, Y, ALL))
 
 
-@pytest.mark.parametrize(("examples", "batch_size", "chunk_steps"), [(10, 3, 2), (12, 4, 3), (7, 7, 1), (5, 1, 4)])
-def test_epoch_rows_hold_every_example_exactly_once(examples: int, batch_size: int, chunk_steps: int) -> None:
-    of_epoch = partial(fnn.epoch_rows, examples=examples, batch_size=batch_size, chunk_steps=chunk_steps)
-    rows, mask = of_epoch(KEY, 0)
-    chunks = -(-examples // (batch_size * chunk_steps))
-    assert rows.shape == mask.shape == (chunks, chunk_steps, batch_size)
-    assert sorted(rows[mask].tolist()) == list(range(examples))
-    assert mask.ravel().tolist() == sorted(mask.ravel().tolist(), reverse=True)  # padding comes last
-    assert 0 <= int(rows.min()) <= int(rows.max()) < examples  # padding repeats real examples
-    np.testing.assert_array_equal(rows, of_epoch(KEY, jnp.asarray(0))[0])
+def test_a_plain_function_is_a_network() -> None:
+    def make(hyperparameters: Any) -> tuple:
+        return lambda x: 2 * x, fnn.mean_squared_error, fnn.sgd(0.1)
+
+    state, measured = step(make, {}, init_state(make, {}, KEY, X), Batch(X, X, ALL))
+    assert state.params == {}
+    close(measured.loss, np.square(X).mean(), 1e-6)
 
 
-def test_epochs_have_orders_of_their_own_whatever_the_batches() -> None:
-    def order(key: jax.Array, epoch: int, batch_size: int = 6) -> list[int]:
-        rows, mask = fnn.epoch_rows(key, epoch, examples=50, batch_size=batch_size, chunk_steps=2)
-        return rows[mask].tolist()
+# --- bfloat16 -------------------------------------------------------------------------------------------
 
-    orders = [order(KEY, 0), order(KEY, 1), order(KEY, 2), order(jax.random.key(5), 0), list(range(50))]
-    assert len({tuple(o) for o in orders}) == 5
-    assert order(KEY, 1, batch_size=7) == order(KEY, 1)
-
-
-def embedding(_: Any) -> fnn.Task:
-    """A weight for each example, and the example's weight as its loss: SGD subtracts 1 / |batch| from it."""
-    net = fnn.linear(1, bias=False, kernel_init=lambda key, shape, dtype: jnp.zeros(shape, dtype))
-    return fnn.Task(net, lambda outputs, targets: outputs[:, 0], fnn.sgd(1.0))
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 4, 10])
-def test_an_epoch_touches_every_example_exactly_once(batch_size: int) -> None:
-    n = 10
-    examples = fnn.Examples(jnp.eye(n), jnp.zeros(n))
-    state = fnn.init_state(embedding, None, KEY, examples.x)
-    state, metrics = jax.jit(partial(fnn.train_epoch, embedding, None, batch_size=batch_size))(state, examples, 0)
-    full, rest = divmod(n, batch_size)
-    expected = [1 / batch_size] * (full * batch_size) + [1 / rest for _ in range(rest)]
-    np.testing.assert_allclose(np.sort(-state.params["kernel"][:, 0]), np.sort(expected), rtol=1e-6)
-    assert metrics.examples.tolist() == [batch_size] * full + ([rest] if rest else [])
-    assert int(state.step) == full + bool(rest)
-
-
-def test_masked_mean_counts_real_examples_only() -> None:
-    values = jnp.array([1.0, 2.0, jnp.nan, 6.0])
-    mask = jnp.array([True, True, False, True])
-    assert float(fnn.masked_mean(values, mask)) == 3
-    with pytest.raises(ValueError, match=r"one value per example, shape \(4,\), not \(4, 1\)"):
-        fnn.masked_mean(values[:, None], mask)
-    with pytest.raises(ValueError, match=r"one value per example, shape \(4,\), not \(\)"):
-        fnn.masked_mean(jnp.ones(()), mask)
-
-
-# --- dtypes ---------------------------------------------------------------------------------------------
-
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[[Any], fnn.Optimizer]] = {
     "sgd": fnn.sgd,
-    "momentum": fnn.momentum,
-    "nesterov": fnn.nesterov,
-    "adagrad": fnn.adagrad,
-    "rmsprop": fnn.rmsprop,
-    "adam": fnn.adam,
-    "clip and adam": lambda rate: fnn.chain(fnn.clip_by_global_norm(1.0), fnn.adam(rate)),
+    "momentum": lambda rate: fnn.momentum(rate, momentum=rate),
+    "nesterov": lambda rate: fnn.nesterov(rate, momentum=rate),
+    "adagrad": lambda rate: fnn.adagrad(rate, eps=rate),
+    "rmsprop": lambda rate: fnn.rmsprop(rate, decay=rate, eps=rate),
+    "adam": lambda rate: fnn.adam(rate, b1=rate, b2=rate, eps=rate),
+    "clip and adam": lambda rate: fnn.chain(fnn.clip_by_global_norm(rate), fnn.adam(rate)),
+}
+KINDS: dict[str, Any] = {
+    "number": 0.5,
+    "array": jnp.float32(0.5),
+    "schedule": fnn.exponential(0.5, 0.9),
 }
 
 
-@pytest.mark.parametrize(
-    "rate",
-    [0.5, jnp.asarray(0.5), fnn.cosine(0.5, 10), lambda step: 0.5 / (1 + step)],
-    ids=["number", "array", "schedule", "function"],
-)
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_bfloat16_stays_bfloat16_through_a_chunk(name: str, rate: Any) -> None:
-    def make(rate: Any) -> fnn.Task:
-        net = fnn.serial(fnn.conv(3, 3), fnn.batch_norm(), fnn.flatten, fnn.dropout(0.1), fnn.linear(3))
-        penalties = (partial(fnn.l2, strength=rate),)
-        return fnn.Task(net, fnn.softmax_cross_entropy, OPTIMIZERS[name](rate), penalties)
-
-    def run(rate: Any, x: jax.Array, y: jax.Array) -> Any:
-        state = fnn.init_state(make, rate, KEY, x)
-        rows, mask = fnn.epoch_rows(KEY, 0, examples=9, batch_size=4, chunk_steps=3)
-        return state, fnn.train_chunk(make, rate, state, fnn.Examples(x, y), rows[0], mask[0])
-
-    x = jax.ShapeDtypeStruct(IMAGES.shape, jnp.bfloat16)
-    y = jax.ShapeDtypeStruct(Y.shape, jnp.int32)
-    if isinstance(rate, jax.Array):
-        before, (after, metrics) = jax.eval_shape(run, rate, x, y)
-    else:
-        before, (after, metrics) = jax.eval_shape(partial(run, rate), x, y)
-    assert {leaf.dtype for leaf in jax.tree.leaves(before.params)} == {jnp.dtype(jnp.bfloat16)}
-    assert jax.tree.map(lambda leaf: leaf.dtype, after) == jax.tree.map(lambda leaf: leaf.dtype, before)
-    assert {str(leaf.dtype) for leaf in jax.tree.leaves(after.state)} == {"float32"}
-    assert metrics.loss.dtype == jnp.float32
+def half_task(optimizer: str, hyperparameters: Any) -> Task:
+    rate = hyperparameters["rate"]
+    net = fnn.serial(fnn.linear(5), fnn.batch_norm(momentum=rate), fnn.relu, fnn.dropout(rate), fnn.linear(4))
+    return Task(
+        net,
+        partial(fnn.softmax_cross_entropy, label_smoothing=rate),
+        OPTIMIZERS[optimizer](rate),
+        penalties=(partial(fnn.l2, strength=rate), partial(fnn.l1, strength=rate)),
+    )
 
 
-def test_bfloat16_parameters_move_as_float32_ones_do() -> None:
-    hyperparameters = {"learning_rate": 0.5, "strength": 0.0}
-    states = []
-    for dtype in (jnp.bfloat16, jnp.float32):
-        x = jnp.asarray(X, dtype)
-        state = fnn.init_state(softmax_regression, hyperparameters, KEY, x)
-        kernel = jnp.asarray(RANDOM.normal(size=(4, 3)) if not states else states[0][0], dtype)
-        params = {"linear_1": {"kernel": kernel, "bias": jnp.zeros(3, dtype)}}
-        step = jax.jit(partial(fnn.train_step, softmax_regression, hyperparameters))
-        state, _ = step(state._replace(params=params), fnn.Batch(x, Y, everything(9)))
-        states.append((kernel, state.params["linear_1"]["kernel"]))
-    assert states[0][1].dtype == jnp.bfloat16
-    np.testing.assert_allclose(states[0][1].astype(jnp.float32), states[1][1], rtol=2e-2, atol=1e-2)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_bfloat16_stays_bfloat16(optimizer: str, kind: str) -> None:
+    make, settings = partial(half_task, optimizer), {"rate": KINDS[kind]}
+    state = init_state(make, settings, KEY, jax.ShapeDtypeStruct((1, 3), jnp.bfloat16))
+    examples = Examples(jnp.asarray(X, jnp.bfloat16), jnp.asarray(Y))
+    after, measured = jax.eval_shape(  # a scan refuses a state whose dtypes change
+        partial(train_chunk, make, settings), state, examples, np.zeros((2, 3), np.int32), np.ones((2, 3), bool)
+    )
+    dtypes = jax.tree.map(lambda leaf: leaf.dtype, (state, after))
+    assert dtypes[0] == dtypes[1]
+    params = jax.tree.leaves(after.params)
+    assert {leaf.dtype for leaf in params} == {jnp.dtype(jnp.bfloat16)}
+    slots = [leaf for leaf in jax.tree.leaves(after.opt_state) if leaf.shape]
+    assert {leaf.dtype for leaf in slots} <= {jnp.dtype(jnp.bfloat16)}
+    assert len(slots) == len(params) * {"sgd": 0, "adam": 2, "clip and adam": 2}.get(optimizer, 1)
+    assert measured.loss.dtype == jnp.float32
+
+
+def test_bfloat16_learns() -> None:
+    make = partial(half_task, "sgd")
+    state = init_state(make, {"rate": 0.0}, KEY, jax.ShapeDtypeStruct((1, 3), jnp.bfloat16))
+    examples = Examples(jnp.asarray(X, jnp.bfloat16), jnp.asarray(Y))
+    rows = np.tile(np.arange(6), (30, 1))
+
+    def make_with_rate(hyperparameters: Any) -> Task:
+        return make({"rate": 0.0})._replace(optimizer=fnn.sgd(hyperparameters))
+
+    after, measured = jax.jit(partial(train_chunk, make_with_rate))(
+        jnp.float32(0.1), state, examples, rows, np.ones((30, 6), bool)
+    )
+    assert after.params["linear_1"]["kernel"].dtype == jnp.bfloat16
+    assert measured.loss[-1] < measured.loss[0] / 2

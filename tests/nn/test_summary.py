@@ -1,0 +1,121 @@
+"""A network as a table, and the outputs of its layers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnn import nn
+
+KEY = jax.random.key(0)
+IMAGES = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
+
+
+def network():
+    return nn.serial(
+        nn.conv(4, 3),
+        nn.batch_norm(),
+        nn.relu,
+        nn.residual(nn.conv(8, 3, stride=2, name="narrow"), nn.relu, shortcut=nn.conv(8, 1, stride=2, bias=False)),
+        nn.max_pool(2),
+        nn.flatten,
+        nn.dropout(),
+        nn.mlp((64,), 10, name="head"),
+    )
+
+
+TABLE = """\
+layer                kind        output   parameters   bytes
+------------------------------------------------------------
+input                            2×8×8×3
+conv_1               conv        2×8×8×4         112     448
+batch_norm_1         batch_norm  2×8×8×4           8      32
+relu_1               relu        2×8×8×4           0       0
+residual_1/narrow    conv        2×4×4×8         296   1,184
+residual_1/relu_1    relu        2×4×4×8           0       0
+residual_1/shortcut  conv        2×4×4×8          32     128
+max_pool_1           max_pool    2×2×2×8           0       0
+flatten_1            flatten     2×32              0       0
+dropout_1            dropout     2×32              0       0
+head/linear_1        linear      2×64          2,112   8,448
+head/relu_1          relu        2×64              0       0
+head/linear_2        linear      2×10            650   2,600
+------------------------------------------------------------
+total                                          3,210  12,840"""
+
+
+def test_the_table():
+    """In the order of the network; parameters worked out by hand: 3·3·3·4 + 4, 2·4, 3·3·4·8 + 8, 4·8, …"""
+    assert str(nn.summary(network(), IMAGES)) == TABLE
+
+
+def test_an_array_is_as_good_as_its_shape():
+    assert nn.summary(network(), np.ones(IMAGES.shape, np.float32)) == nn.summary(network(), IMAGES)
+    assert nn.summary(network(), np.ones(IMAGES.shape, np.uint8)) == nn.summary(network(), IMAGES)
+
+
+def test_totals_are_those_of_the_parameters():
+    table = nn.summary(network(), IMAGES)
+    params, _ = network().init(KEY, IMAGES)
+    leaves = jax.tree.leaves(params)
+    assert table.parameters == sum(leaf.size for leaf in leaves) == 3210
+    assert table.bytes == sum(leaf.nbytes for leaf in leaves) == 12840
+
+
+def test_half_precision_takes_half_the_bytes():
+    table = nn.summary(network(), jax.ShapeDtypeStruct(IMAGES.shape, jnp.bfloat16))
+    assert (table.parameters, table.bytes) == (3210, 6420)
+
+
+@pytest.mark.parametrize(
+    ("net", "row"),
+    [
+        (nn.linear(3), ("linear", "linear", "2×3", "15", "60")),
+        (nn.relu, ("relu", "relu", "2×4", "0", "0")),
+        (lambda x: x[:, 0], ("lambda", "lambda", "2", "0", "0")),
+    ],
+)
+def test_one_layer_alone(net, row):
+    table = str(nn.summary(net, jnp.ones((2, 4)))).splitlines()
+    assert table[3].split() == list(row)
+    assert table[-1].split() == ["total", *row[-2:]]
+
+
+def test_a_network_of_terabytes_takes_no_memory():
+    table = nn.summary(nn.linear(10**6), jax.ShapeDtypeStruct((1, 10**6), jnp.float32))
+    assert table.parameters == 10**12 + 10**6
+    assert table.bytes == 4 * (10**12 + 10**6)
+
+
+def test_a_network_that_does_not_fit_says_where():
+    with pytest.raises(nn.LayerError, match=r"^linear_1: .*put flatten before it"):
+        nn.summary(nn.serial(nn.conv(4, 3), nn.linear(3)), IMAGES)
+
+
+# Intermediates.
+
+
+def by_hand(net, params, state, x, prefix="", **context):
+    """The outputs of the layers from applying prefixes of the network: (path, output) in order."""
+    found = []
+    for count, (name, child) in enumerate(net.children, start=1):
+        if child.kind == "residual":
+            start, _ = nn.serial(*(layer for _, layer in net.children[: count - 1])).apply(
+                params, state, x, **context
+            )
+            inner = params[name]
+            body = [(n, layer) for n, layer in child.children if n != "shortcut"]
+            for i in range(1, len(body) + 1):
+                y, _ = nn.serial(*(layer for _, layer in body[:i])).apply(
+                    {n: inner[n] for n, _ in body[:i] if n in inner}, {}, start, **context
+                )
+                found.append((f"{name}/{body[i - 1][0]}", y))
+            shortcut = dict(child.children)["shortcut"]
+            found.append((f"{name}/shortcut", shortcut.apply(inner["shortcut"], {}, start, **context)[0]))
+            continue
+        before = {n for n, _ in net.children[:count]}
+        y, _ = nn.serial(*(layer for _, layer in net.children[:count])).apply(
+            {n: params[n] for n in params if n in before}, state, x, **context
+        )
+        found.append((f"{prefix}{name}", y))
+    return found
