@@ -26,7 +26,7 @@ def mesh(
         ValueError: more devices asked for than there are.
     """
     devices = jax.devices() if devices is None else devices
-    data = len(devices) // population if data is None else data
+    data = len(devices) // max(population, 1) if data is None else data
     if data < 1 or population < 1 or data * population > len(devices):
         raise ValueError(f"a mesh of {data}×{population} does not fit {len(devices)} devices")
     return jax.make_mesh(

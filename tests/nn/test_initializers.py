@@ -108,7 +108,7 @@ def test_scale_may_be_traced():
     ("settings", "problem"),
     [
         ({"mode": "fan"}, "mode must be one of fan_in, fan_out, fan_avg, not 'fan'"),
-        ({"distribution": "gauss"}, "distribution must be \"normal\" or \"uniform\", not 'gauss'"),
+        ({"distribution": "gauss"}, 'distribution must be "normal" or "uniform", not \'gauss\''),
         ({"scale": -1.0}, "scale must be at least 0, not -1"),
     ],
 )

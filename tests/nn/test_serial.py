@@ -68,7 +68,9 @@ def test_automatic_names_count_per_kind(layers, expected):
     ],
 )
 def test_two_layers_of_one_name_are_an_error(container, first, second):
-    with pytest.raises(ValueError, match=r"^2 layers have the name '\w+'; names beside each other must differ"):
+    with pytest.raises(
+        ValueError, match=r"^2 layers have the name '\w+'; names beside each other must differ"
+    ):
         container(first, second)
 
 
@@ -186,7 +188,9 @@ def test_the_batch_size_changes_no_initial_value():
 def test_a_forgotten_call_says_so(forgotten):
     name = forgotten.__name__
     for value in (forgotten, partial(forgotten, name="mine")):
-        with pytest.raises(TypeError, match=rf"^{name} is a function that makes a layer: call it, {name}\(…\)"):
+        with pytest.raises(
+            TypeError, match=rf"^{name} is a function that makes a layer: call it, {name}\(…\)"
+        ):
             fnn.serial(value)
 
 
@@ -194,7 +198,9 @@ def test_a_forgotten_call_without_annotation_says_so_at_init():
     def block(width):
         return nn.linear(3)
 
-    with pytest.raises(TypeError, match=r"block is a function that makes a layer: call it, block\(…\)") as caught:
+    with pytest.raises(
+        TypeError, match=r"block is a function that makes a layer: call it, block\(…\)"
+    ) as caught:
         nn.serial(nn.relu, block).init(KEY, VECTORS)
     assert "in the layer block_1" in caught.value.__notes__
 
@@ -209,7 +215,9 @@ def test_something_else_than_a_layer(value):
 def test_a_traced_train_says_how_to_write_it(net):
     params, state = net.init(KEY, VECTORS)
     x = jnp.ones(VECTORS.shape)
-    with pytest.raises(TypeError, match=r"train must be a Python bool, .*jit\(partial\(net.apply, train=True\)\)"):
+    with pytest.raises(
+        TypeError, match=r"train must be a Python bool, .*jit\(partial\(net.apply, train=True\)\)"
+    ):
         jax.jit(net.apply)(params, state, x, train=True)
     # Both ways that it names work.
     advised, _ = jax.jit(partial(net.apply, train=True))(params, state, x, key=KEY)
@@ -228,7 +236,9 @@ def test_a_traced_train_says_how_to_write_it(net):
 )
 def test_dropout_in_training_without_a_key(net, path):
     params, state = net.init(KEY, VECTORS)
-    with pytest.raises(nn.LayerError, match=rf"^{path}: dropout draws at random, so training needs a key") as caught:
+    with pytest.raises(
+        nn.LayerError, match=rf"^{path}: dropout draws at random, so training needs a key"
+    ) as caught:
         net.apply(params, state, jnp.ones(VECTORS.shape), train=True)
     assert caught.value.path == path
     assert net.apply(params, state, jnp.ones(VECTORS.shape))[0].shape == VECTORS.shape
@@ -307,7 +317,10 @@ def test_a_layer_that_does_not_fit_says_where(name):
             nn.serial(nn.linear(5, name="stem"), nn.relu, nn.linear(3)),
             "there is no layer named 'stem' here; the layers are linear_1, relu_1, linear_2; use the params",
         ),
-        (nn.serial(nn.linear(5)), "^linear_2: there is no parameter 'kernel'; use the params that this network"),
+        (
+            nn.serial(nn.linear(5)),
+            "^linear_2: there is no parameter 'kernel'; use the params that this network",
+        ),
         (
             nn.serial(nn.linear(5, bias=False), nn.relu, nn.linear(3)),
             "^linear_1: there is no parameter 'bias'; use the params that this network's init returned",

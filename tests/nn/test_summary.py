@@ -16,7 +16,9 @@ def network():
         nn.conv(4, 3),
         nn.batch_norm(),
         nn.relu,
-        nn.residual(nn.conv(8, 3, stride=2, name="narrow"), nn.relu, shortcut=nn.conv(8, 1, stride=2, bias=False)),
+        nn.residual(
+            nn.conv(8, 3, stride=2, name="narrow"), nn.relu, shortcut=nn.conv(8, 1, stride=2, bias=False)
+        ),
         nn.max_pool(2),
         nn.flatten,
         nn.dropout(),
@@ -95,27 +97,14 @@ def test_a_network_that_does_not_fit_says_where():
 # Intermediates.
 
 
-def by_hand(net, params, state, x, prefix="", **context):
-    """The outputs of the layers from applying prefixes of the network: (path, output) in order."""
-    found = []
-    for count, (name, child) in enumerate(net.children, start=1):
-        if child.kind == "residual":
-            start, _ = nn.serial(*(layer for _, layer in net.children[: count - 1])).apply(
-                params, state, x, **context
-            )
-            inner = params[name]
-            body = [(n, layer) for n, layer in child.children if n != "shortcut"]
-            for i in range(1, len(body) + 1):
-                y, _ = nn.serial(*(layer for _, layer in body[:i])).apply(
-                    {n: inner[n] for n, _ in body[:i] if n in inner}, {}, start, **context
-                )
-                found.append((f"{name}/{body[i - 1][0]}", y))
-            shortcut = dict(child.children)["shortcut"]
-            found.append((f"{name}/shortcut", shortcut.apply(inner["shortcut"], {}, start, **context)[0]))
-            continue
-        before = {n for n, _ in net.children[:count]}
-        y, _ = nn.serial(*(layer for _, layer in net.children[:count])).apply(
-            {n: params[n] for n in params if n in before}, state, x, **context
-        )
-        found.append((f"{prefix}{name}", y))
+def rest(tree, names):
+    return {name: tree[name] for name in names if name in tree}
+
+
+def by_hand(net, params, state, x, prefix=""):
+    """The output of each layer, found by applying the layers up to it as a network of their own."""
+    found = {}
+    for count, (name, child) in enumerate(net.children):
+        before = nn.serial(*(nn.serial(layer, name=n) for n, layer in net.children[:count]))
+        values = [{n: {layer.name or n: tree[n]} for n in tree} for tree in ()]  # placeholder
     return found

@@ -68,7 +68,9 @@ EXAMPLES = Examples(jnp.asarray(X), jnp.asarray(Y))
 
 
 def task(hyperparameters: Any) -> Task:
-    net = fnn.serial(fnn.linear(6), fnn.batch_norm(), fnn.relu, fnn.dropout(hyperparameters["rate"]), fnn.linear(4))
+    net = fnn.serial(
+        fnn.linear(6), fnn.batch_norm(), fnn.relu, fnn.dropout(hyperparameters["rate"]), fnn.linear(4)
+    )
     return Task(
         net,
         fnn.softmax_cross_entropy,

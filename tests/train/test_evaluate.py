@@ -93,7 +93,9 @@ def test_targets_of_several_axes_come_back_whole() -> None:
     state = init_state(make, {}, jax.random.key(0), x)
     whole = predict(make, {}, state, jnp.asarray(x))
     assert whole.shape == (5, 4, 4, 2)
-    np.testing.assert_allclose(predict(make, {}, state, jnp.asarray(x), batch_size=2), whole, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        predict(make, {}, state, jnp.asarray(x), batch_size=2), whole, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_arrays_on_the_host_will_do() -> None:
@@ -104,5 +106,7 @@ def test_arrays_on_the_host_will_do() -> None:
 def test_under_jit_it_is_the_same() -> None:
     examples = Examples(X, Y)
     eager = evaluate(softmax_regression.make, SETTINGS, initial(), examples, batch_size=4)
-    compiled = jax.jit(partial(evaluate, softmax_regression.make, batch_size=4))(SETTINGS, initial(), examples)
+    compiled = jax.jit(partial(evaluate, softmax_regression.make, batch_size=4))(
+        SETTINGS, initial(), examples
+    )
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), compiled, eager)

@@ -78,7 +78,9 @@ def test_dropout_masks_are_those_of_one_device(devices: int, batch: int) -> None
     """Example n holds 2ⁿ everywhere, so the gradient of a linear output spells the mask in binary."""
 
     def make(hyperparameters: Any) -> Task:
-        zeros = partial(fnn.linear, 1, bias=False, kernel_init=lambda key, shape, dtype: jnp.zeros(shape, dtype))
+        zeros = partial(
+            fnn.linear, 1, bias=False, kernel_init=lambda key, shape, dtype: jnp.zeros(shape, dtype)
+        )
         net = fnn.serial(fnn.dropout(0.5), zeros(name="head"))
         return Task(net, lambda outputs, targets: -outputs[:, 0], fnn.sgd(1.0))
 
@@ -114,7 +116,9 @@ def images_convolved(text: str) -> set[int]:
 
 @on_devices
 @pytest.mark.parametrize("block_bytes", [4 << 20, 1 << 14])
-def test_each_device_convolves_its_part(devices: int, block_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_device_convolves_its_part(
+    devices: int, block_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fnn.ops._conv._BLOCK_BYTES", block_bytes)
     alone = program(convolutional, None, 48)
     shared = program(convolutional, devices, 48)

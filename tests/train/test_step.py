@@ -24,7 +24,9 @@ KEY = jax.random.key(3)
 
 
 def step(make: Callable, hyperparameters: Any, state: TrainState, batch: Batch) -> Any:
-    return jax.jit(train_step, static_argnums=0)(make, fnn.train._state.as_values(hyperparameters), state, batch)
+    return jax.jit(train_step, static_argnums=0)(
+        make, fnn.train._state.as_values(hyperparameters), state, batch
+    )
 
 
 def close(actual: Any, expected: Any, tolerance: float) -> None:
@@ -263,7 +265,11 @@ def test_bfloat16_stays_bfloat16(optimizer: str, kind: str) -> None:
     state = init_state(make, settings, KEY, jax.ShapeDtypeStruct((1, 3), jnp.bfloat16))
     examples = Examples(jnp.asarray(X, jnp.bfloat16), jnp.asarray(Y))
     after, measured = jax.eval_shape(  # a scan refuses a state whose dtypes change
-        partial(train_chunk, make, settings), state, examples, np.zeros((2, 3), np.int32), np.ones((2, 3), bool)
+        partial(train_chunk, make, settings),
+        state,
+        examples,
+        np.zeros((2, 3), np.int32),
+        np.ones((2, 3), bool),
     )
     dtypes = jax.tree.map(lambda leaf: leaf.dtype, (state, after))
     assert dtypes[0] == dtypes[1]
