@@ -62,7 +62,10 @@ def conv(
     )
 
 
-def _on_each_device(function: Callable[[Array, Array], Array], images: int) -> Callable[[Array, Array], Array]:
+Convolution = Callable[[Array, Array], Array]
+
+
+def _on_each_device(function: Convolution, images: int) -> Convolution:
     """Let each device of the current mesh convolve its own part of the batch.
 
     Left to XLA, the loop over blocks of images would run over the whole batch on every device.

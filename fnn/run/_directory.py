@@ -110,12 +110,13 @@ def load_checkpoint(directory: Path, name: str, like: fnn.TrainState) -> fnn.Tra
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             return fnn.TrainState(**checkpointer.restore(path, target._asdict()))
-    except (ValueError, OSError, KeyError) as error:
+    except Exception as error:  # orbax raises a bare Exception where an array's data are damaged
         raise ConfigError("", f"the checkpoint {path} cannot be read: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if len(line) <= 200 else f"{line[:199]}…"
 
 
 def _version(package: str) -> str | None:

@@ -69,7 +69,8 @@ def train(config: Config, console: Console) -> int:
     write_json(directory / "environment.json", {**environment(), "seconds": seconds})
     report = write_report(directory)
 
-    console.print(results_table(results))
+    if "validation" in results:
+        console.print(results_table(results))
     if stopped:
         Console(stderr=True).print(f"fnn: {stopped}", highlight=False, soft_wrap=True)
     console.print(f"report: {report}", highlight=False, soft_wrap=True)

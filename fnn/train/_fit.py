@@ -131,8 +131,9 @@ def fit(
                 state, measured = _chunk(make, values, state, train, rows[chunk], mask[chunk])
                 seen.append(jax.device_get(measured))
                 metrics = _running_means(seen)
-                _check_finite(seen[-1].loss + seen[-1].penalty, epoch * steps + chunk * chunk_steps + 1, so_far)
-                done = epoch * steps + min((chunk + 1) * chunk_steps, steps)
+                taken = epoch * steps + chunk * chunk_steps
+                _check_finite(seen[-1].loss + seen[-1].penalty, taken + 1, so_far)
+                done = min(taken + chunk_steps, (epoch + 1) * steps)
                 progress = Progress(epoch + 1, epochs, done, epochs * steps, metrics, None)
                 if chunk + 1 == chunks:
                     measured = jax.device_get(_evaluate(make, values, state, validation))

@@ -97,14 +97,77 @@ def test_a_network_that_does_not_fit_says_where():
 # Intermediates.
 
 
-def rest(tree, names):
-    return {name: tree[name] for name in names if name in tree}
+def flat_network():
+    return nn.serial(nn.linear(4), nn.batch_norm(), nn.tanh, nn.dropout(), nn.linear(4), nn.relu)
 
 
-def by_hand(net, params, state, x, prefix=""):
-    """The output of each layer, found by applying the layers up to it as a network of their own."""
-    found = {}
-    for count, (name, child) in enumerate(net.children):
-        before = nn.serial(*(nn.serial(layer, name=n) for n, layer in net.children[:count]))
-        values = [{n: {layer.name or n: tree[n]} for n in tree} for tree in ()]  # placeholder
-    return found
+@pytest.mark.parametrize("train", [False, True], ids=["evaluation", "training"])
+def test_each_output_is_that_of_the_network_up_to_there(train):
+    net = flat_network()
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
+    mask = jnp.array([True, True, True, False, False])
+    params, state = net.init(KEY, x)
+    context = {"train": train, "key": KEY if train else None, "mask": mask if train else None}
+    outputs = nn.intermediates(net, params, state, x, **context)
+    assert list(outputs) == ["linear_1", "batch_norm_1", "tanh_1", "dropout_1", "linear_2", "relu_1"]
+    for count, name in enumerate(outputs, start=1):
+        layers = net.children[:count]
+        known = {key for key, _ in layers}
+        prefix = nn.serial(*(layer for _, layer in layers))
+        y, _ = prefix.apply({k: v for k, v in params.items() if k in known}, state, x, **context)
+        np.testing.assert_array_equal(outputs[name], y, err_msg=name)
+    np.testing.assert_array_equal(outputs["relu_1"], net.apply(params, state, x, **context)[0])
+
+
+def test_the_outputs_inside_containers():
+    net = nn.serial(
+        nn.linear(4),
+        nn.residual(nn.linear(3, name="wide"), nn.relu, shortcut=nn.linear(3)),
+        nn.serial(nn.residual(nn.tanh), name="tail"),
+    )
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
+    params, state = net.init(KEY, x)
+    outputs = nn.intermediates(net, params, state, x)
+
+    def affine(x, layer):
+        return np.asarray(x, np.float64) @ np.asarray(layer["kernel"], np.float64)  # biases start at zero
+
+    inside = params["residual_1"]
+    first = affine(x, params["linear_1"])
+    wide, short = affine(first, inside["wide"]), affine(first, inside["shortcut"])
+    expected = {
+        "linear_1": first,
+        "residual_1/wide": wide,
+        "residual_1/relu_1": np.maximum(wide, 0),
+        "residual_1/shortcut": short,
+        "tail/residual_1/tanh_1": np.tanh(np.maximum(wide, 0) + short),
+    }
+    assert list(outputs) == list(expected)
+    for path, y in expected.items():
+        np.testing.assert_allclose(outputs[path], y, rtol=1e-4, atol=1e-5, err_msg=path)
+
+
+def test_intermediates_under_jit_and_vmap():
+    net = flat_network()
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 3)), jnp.float32)
+    params, state = net.init(KEY, x[0])
+
+    def outputs(x):
+        return nn.intermediates(net, params, state, x)
+
+    eager = [outputs(one) for one in x]
+    for path, y in jax.jit(jax.vmap(outputs))(x).items():
+        expected = np.stack([each[path] for each in eager])
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6, err_msg=path)
+
+
+def test_intermediates_of_one_layer_alone():
+    x = jnp.array([[-1.0, 2.0]])
+    (only,) = nn.intermediates(nn.relu, {}, {}, x).values()
+    np.testing.assert_array_equal(only, [[0, 2]])
+
+
+def test_intermediates_raise_where_the_network_does():
+    net = nn.serial(nn.residual(nn.dropout()))
+    with pytest.raises(nn.LayerError, match="^residual_1/dropout_1: dropout draws at random"):
+        nn.intermediates(net, {}, {}, jnp.ones((2, 3)), train=True)
