@@ -396,6 +396,7 @@ def _replaced(node: Any, names: list[str], value: Any, path: str) -> Any:
     name, rest = names[0], names[1:]
     here = f"{path}.{name}" if path else name
     if isinstance(node, dict):
+        node = _with_default(node.get("use"), node, name)
         if name in node:
             return {**node, name: _replaced(node[name], rest, value, here)}
         for key, members in node.items():  # a layer by its name
@@ -404,7 +405,7 @@ def _replaced(node: Any, names: list[str], value: Any, path: str) -> Any:
         if len(node) == 1 and isinstance(next(iter(node.values())), dict):  # through a call's own name
             ((function, arguments),) = node.items()
             if function in functions():
-                return {function: _replaced(arguments, names, value, path)}
+                return {function: _replaced(_with_default(function, arguments, name), names, value, path)}
         if rest and path:
             raise ConfigError(here, f"there is nothing of this name to override{nearest(name, _names(node))}")
         return {**node, name: _replaced({}, rest, value, here)}
@@ -417,8 +418,18 @@ def _replaced(node: Any, names: list[str], value: Any, path: str) -> Any:
         place = keys.index(name)
         return [*node[:place], _replaced(node[place], rest, value, here), *node[place + 1 :]]
     if isinstance(node, str) and node in functions():
-        return {node: _replaced({}, names, value, path)}
+        return {node: _replaced(_with_default(node, {}, name), names, value, path)}
     raise ConfigError(here, f"{path} is {_shown(node)}, which has no parts to override")
+
+
+def _with_default(function: Any, arguments: dict[str, Any], name: str) -> dict[str, Any]:
+    """The arguments with that one written out where its default is a call, so that paths lead into it."""
+    if not isinstance(function, str) or function not in functions() or name in arguments:
+        return arguments
+    parameter = functions()[function].parameters.get(name)
+    if parameter is None or parameter.required or not callable(parameter.default):
+        return arguments
+    return {**arguments, name: parameter.default.__name__}
 
 
 def _names(node: Any) -> list[str]:
