@@ -134,11 +134,15 @@ def test_steps_is_the_length_of_the_run():
 
 
 def test_ten_learning_rates_are_one_compilation():
-    config = tomllib.loads(SMALL.replace("epochs = 3", "epochs = 1").replace("features = 16", "features = 17"))
+    config = tomllib.loads(
+        SMALL.replace("epochs = 3", "epochs = 1").replace("features = 16", "features = 17")
+    )
     before = _chunk._cache_size()
     losses = set()
     for number in range(10):
-        raw = config | {"optimizer": {"use": "adam", "learning_rate": 10.0 ** (-1 - number / 3), "b1": 0.1 * number}}
+        raw = config | {
+            "optimizer": {"use": "adam", "learning_rate": 10.0 ** (-1 - number / 3), "b1": 0.1 * number}
+        }
         prepared = prepare(check(raw))
         fit = fnn.fit(prepared.make, prepared.values, prepared.data, **prepared.settings)
         losses.add(fit.history[-1]["validation_loss"])

@@ -30,7 +30,13 @@ def environ():
 
 def fnn_command(*arguments, cwd):
     return subprocess.run(
-        [FNN, *map(str, arguments)], cwd=cwd, env=environ(), capture_output=True, text=True, timeout=300, check=False
+        [FNN, *map(str, arguments)],
+        cwd=cwd,
+        env=environ(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 
@@ -62,7 +68,9 @@ def tree(folder):
 def trained(tmp_path_factory):
     """A folder in which a config was trained, and what was printed meanwhile."""
     folder = tmp_path_factory.mktemp("trained")
-    (folder / "small.toml").write_text(SMALL.replace("learning_rate = 1e-2", "learning_rate = {cosine = {peak = 2e-2}}"))
+    (folder / "small.toml").write_text(
+        SMALL.replace("learning_rate = 1e-2", "learning_rate = {cosine = {peak = 2e-2}}")
+    )
     done = fnn_command("train", "small.toml", "train.epochs=4", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder, done
@@ -156,7 +164,9 @@ def test_evaluate_prints_the_same(trained):
     assert again.stderr == ""
     for part in PARTS:
         loss, accuracy = (float(cell) for cell in row(again.stdout, part))
-        assert (loss, accuracy) == pytest.approx(tuple(results(run)[part][name] for name in ("loss", "accuracy")), abs=6e-4)
+        assert (loss, accuracy) == pytest.approx(
+            tuple(results(run)[part][name] for name in ("loss", "accuracy")), abs=6e-4
+        )
         assert row(again.stdout, part) == row(done.stdout, part)
     assert tree(folder) == before
 
@@ -192,7 +202,9 @@ def test_version(arguments, output, monkeypatch, capsys):
 # --- runs that end early --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+)
 def test_a_signal_saves_and_ends(number, code, tmp_path):
     (tmp_path / "small.toml").write_text(SMALL)
     run = tmp_path / "runs" / "small" / "1"
@@ -237,7 +249,9 @@ ADVICE = "try a lower learning rate, clip_by_global_norm in front of the optimiz
 def test_a_diverging_run_ends_with_advice(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.toml").write_text(SMALL)
-    code, output, errors = in_process(monkeypatch, capsys, "train", "small.toml", "optimizer.learning_rate=1e30")
+    code, output, errors = in_process(
+        monkeypatch, capsys, "train", "small.toml", "optimizer.learning_rate=1e30"
+    )
     assert code == 1
     assert errors.startswith("fnn: the loss became ")
     assert " at step 2; " in errors
@@ -311,15 +325,30 @@ def folder(tmp_path, monkeypatch):
 CONFIGS = [
     (["missing.toml"], "there is no config file missing.toml"),
     (["directory"], "cannot read the config file directory: Is a directory"),
-    (["broken.toml"], "broken.toml: this is not TOML: Expected ']' at the end of a table declaration (at line 1, c"),
+    (
+        ["broken.toml"],
+        "broken.toml: this is not TOML: Expected ']' at the end of a table declaration (at line 1, c",
+    ),
     (["bytes.toml"], "bytes.toml: this is not TOML: 'utf-8' codec can't decode byte 0xff in position 0"),
     (["empty.toml"], "empty.toml: data: a [data] table is missing"),
     (["small.toml", "train.epochs"], "small.toml: train.epochs: an override is key=value, such as "),
     (["small.toml", "trian.epochs=3"], "small.toml: trian: there is no such key here; did you mean 'train'?"),
-    (["small.toml", "train.epoch=3"], "small.toml: train.epoch: fit has no such setting; did you mean 'epochs'?"),
-    (["small.toml", "model.head=lineer"], "small.toml: model.lineer_1: there is no layer 'lineer'; did you mean 'lin"),
-    (["small.toml", "data=digit"], "small.toml: data.use: there is no data set 'digit'; did you mean 'digits'?"),
-    (["small.toml", "optimizer=adm"], "small.toml: optimizer.use: there is no optimizer 'adm'; did you mean 'adam'?"),
+    (
+        ["small.toml", "train.epoch=3"],
+        "small.toml: train.epoch: fit has no such setting; did you mean 'epochs'?",
+    ),
+    (
+        ["small.toml", "model.head=lineer"],
+        "small.toml: model.lineer_1: there is no layer 'lineer'; did you mean 'lin",
+    ),
+    (
+        ["small.toml", "data=digit"],
+        "small.toml: data.use: there is no data set 'digit'; did you mean 'digits'?",
+    ),
+    (
+        ["small.toml", "optimizer=adm"],
+        "small.toml: optimizer.use: there is no optimizer 'adm'; did you mean 'adam'?",
+    ),
     (["small.toml", "train.epochs=three"], "small.toml: train.epochs: expected an integer, not 'three'"),
     (["small.toml", "train.epochs=0"], "small.toml: train: epochs must be at least 1, not 0"),
     (
@@ -347,22 +376,55 @@ CONFIGS = [
         "small.toml: model.linear_1.kernel_init: scale must be at least 0, not -1.0",
     ),
     (["small.toml", "optimizer=chain"], "small.toml: optimizer: chain needs at least one optimizer"),
-    (["small.toml", "train.batch_size=2000"], "small.toml: train: batch_size 2000 exceeds the 1150 training examples"),
-    (["small.toml", "split.validation=1437"], "small.toml: split: validation=1437.0 leaves none of the 1437 examples"),
-    (["small.toml", "split.validation=-1"], "small.toml: split: validation must be a count or a fraction above 0"),
-    (["small.toml", "loss=mean_squared_error"], "small.toml: loss: predictions and targets must have the same shape"),
+    (
+        ["small.toml", "train.batch_size=2000"],
+        "small.toml: train: batch_size 2000 exceeds the 1150 training examples",
+    ),
+    (
+        ["small.toml", "split.validation=1437"],
+        "small.toml: split: validation=1437.0 leaves none of the 1437 examples",
+    ),
+    (
+        ["small.toml", "split.validation=-1"],
+        "small.toml: split: validation must be a count or a fraction above 0",
+    ),
+    (
+        ["small.toml", "loss=mean_squared_error"],
+        "small.toml: loss: predictions and targets must have the same shape",
+    ),
     (
         ["small.toml", "loss.penalties.0.pattern=conv*"],
         "small.toml: loss.penalties.0: the pattern 'conv*' matches no parameter; the parameters are head/bias, ",
     ),
-    (["small.toml", "run.directory=directory"], "run.directory: directory exists; name another one, or remove it"),
-    (["small.toml", "run.directory=small.toml"], "run.directory: small.toml exists; name another one, or remove it"),
-    (["small.toml", "run.directory=small.toml/x"], "run.directory: cannot make the directory small.toml/x: Not a dir"),
-    (["small.toml", "run.directory=/proc/x/y"], "run.directory: cannot make the directory /proc/x/y: No such file or"),
+    (
+        ["small.toml", "run.directory=directory"],
+        "run.directory: directory exists; name another one, or remove it",
+    ),
+    (
+        ["small.toml", "run.directory=small.toml"],
+        "run.directory: small.toml exists; name another one, or remove it",
+    ),
+    (
+        ["small.toml", "run.directory=small.toml/x"],
+        "run.directory: cannot make the directory small.toml/x: Not a dir",
+    ),
+    (
+        ["small.toml", "run.directory=/proc/x/y"],
+        "run.directory: cannot make the directory /proc/x/y: No such file or",
+    ),
     (["small.toml", "run.directory=" + "x" * 300], "run.directory: cannot make the directory xxxxx"),
-    (["small.toml", "data={use = 'npz', path = 'no.npz'}"], "small.toml: data: there is no file no.npz; give the path"),
-    (["small.toml", "data={use = 'npz', path = 'small.toml'}"], "small.toml: data: small.toml is not a whole .npz file ("),
-    (["small.toml", "data={use = 'image_folder', path = 'no'}"], "small.toml: data: there is no folder no; give the"),
+    (
+        ["small.toml", "data={use = 'npz', path = 'no.npz'}"],
+        "small.toml: data: there is no file no.npz; give the path",
+    ),
+    (
+        ["small.toml", "data={use = 'npz', path = 'small.toml'}"],
+        "small.toml: data: small.toml is not a whole .npz file (",
+    ),
+    (
+        ["small.toml", "data={use = 'image_folder', path = 'no'}"],
+        "small.toml: data: there is no folder no; give the",
+    ),
 ]
 
 
@@ -531,7 +593,10 @@ def test_commands_that_do_not_exist(folder, monkeypatch, capsys, arguments, word
     ("arguments", "message"),
     [
         (["train", "missing.toml"], "there is no config file missing.toml"),
-        (["train", "small.toml", "model.flatten_1=relu"], "small.toml: model.linear_1: a linear layer takes (batch"),
+        (
+            ["train", "small.toml", "model.flatten_1=relu"],
+            "small.toml: model.linear_1: a linear layer takes (batch",
+        ),
     ],
 )
 def test_bad_input_as_a_user_sees_it(folder, arguments, message):

@@ -81,7 +81,7 @@ def test_layers_have_the_names_of_their_parameters():
     config = check(raw)
     (calls,) = [value for name, value in config.model.arguments if name == "layers"]
     keys = [key for key, _ in calls.items]
-    _, _, task = made(changed("model.layers", raw["model"]["layers"][:-1] + [HEAD]))
+    _, _, task = made(changed("model.layers", [*raw["model"]["layers"][:-1], HEAD]))
     assert keys[:-1] == [name for name, _ in task.net.children][:-1]
     assert keys == [
         "flatten_1",
@@ -162,7 +162,9 @@ def test_an_initializer_is_bound_to_its_settings():
 
 def test_an_activation_with_settings_is_a_layer():
     _, _, task = made(changed("model", {"use": "relu"}))
-    np.testing.assert_array_equal(fnn.nn._layer.as_layer(task.net).apply({}, {}, jnp.array([-1.0, 2.0]))[0], [0, 2])
+    np.testing.assert_array_equal(
+        fnn.nn._layer.as_layer(task.net).apply({}, {}, jnp.array([-1.0, 2.0]))[0], [0, 2]
+    )
 
 
 # --- schedules ------------------------------------------------------------------------------------------
@@ -307,7 +309,11 @@ BAD_VALUES = [
     ("model.layers", [{"relu": {}, "tanh": {}}], "model.layers.0: a layer is a name or a table with one"),
     ("model.layers", [{"linear": 3}], "model.layers.0.linear: expected a table, not 3"),
     ("loss.penalties", "l2", "loss.penalties: expected a list, each a penalty, not 'l2'"),
-    ("train.augment", "random_flip", "train.augment: expected a list, each an augmentation, not 'random_flip'"),
+    (
+        "train.augment",
+        "random_flip",
+        "train.augment: expected a list, each an augmentation, not 'random_flip'",
+    ),
 ]
 
 
@@ -357,8 +363,16 @@ UNKNOWN = [
     ("loss.smoothing", 0.1, "loss.smoothing: softmax_cross_entropy has no such setting; did you mean"),
     ("loss.penalties", ["l3"], "loss.penalties.0: there is no penalty 'l3'; there is l1, l2"),
     ("optimizer.use", "Adam", "optimizer.use: there is no optimizer 'Adam'; did you mean 'adam'?"),
-    ("optimizer.lerning_rate", 1, "optimizer.lerning_rate: adam has no such setting; did you mean 'learning_r"),
-    ("optimizer.learning_rate", {"cosin": {}}, "optimizer.learning_rate: there is no schedule 'cosin'; did you"),
+    (
+        "optimizer.lerning_rate",
+        1,
+        "optimizer.lerning_rate: adam has no such setting; did you mean 'learning_r",
+    ),
+    (
+        "optimizer.learning_rate",
+        {"cosin": {}},
+        "optimizer.learning_rate: there is no schedule 'cosin'; did you",
+    ),
     (
         "optimizer.learning_rate",
         {"cosine": {"peek": 3}},
@@ -381,7 +395,11 @@ UNKNOWN = [
         [{"linear": {"feature": 3, "name": "head"}}],
         "model.head.feature: linear has no such setting; did you mean 'features'?",
     ),
-    ("train.augment", ["random_flop"], "train.augment.0: there is no augmentation 'random_flop'; did you mean"),
+    (
+        "train.augment",
+        ["random_flop"],
+        "train.augment.0: there is no augmentation 'random_flop'; did you mean",
+    ),
 ]
 
 
@@ -395,7 +413,11 @@ WRONG_KIND = [
     ("model.use", "l2", "model.use: l2 is a penalty, a layer is wanted"),
     ("optimizer.use", "relu", "optimizer.use: relu is an activation, an optimizer is wanted"),
     ("optimizer.use", "cosine", "optimizer.use: cosine is a schedule, an optimizer is wanted"),
-    ("optimizer.learning_rate", "adam", "optimizer.learning_rate: adam is an optimizer, a schedule is wanted"),
+    (
+        "optimizer.learning_rate",
+        "adam",
+        "optimizer.learning_rate: adam is an optimizer, a schedule is wanted",
+    ),
     ("loss.use", "softmax", "loss.use: softmax is an activation, a loss is wanted"),
     ("loss.penalties", ["relu"], "loss.penalties.0: relu is an activation, a penalty is wanted"),
     ("data.use", "conv", "data.use: conv is a layer, a data set is wanted"),
@@ -416,11 +438,17 @@ MISSING = [
     (without("optimizer"), "optimizer: a [optimizer] table is missing"),
     ({}, "data: a [data] table is missing"),
     (without("data.use"), 'data: which data set? Write use = "…", with cifar10, digits, '),
-    (without("loss.use"), 'loss: which loss? Write use = "…", with mean_squared_error, softmax_cross_entropy'),
+    (
+        without("loss.use"),
+        'loss: which loss? Write use = "…", with mean_squared_error, softmax_cross_entropy',
+    ),
     (without("optimizer.learning_rate"), "optimizer: adam needs learning_rate, a number or a schedule"),
     (changed("data.use", "npz"), "data: npz needs path, a string"),
     (layers("linear"), "model.linear_1: linear needs features, an integer"),
-    (layers({"conv": {"features": 3, "name": "stem"}}), "model.stem: conv needs kernel_size, an integer or ["),
+    (
+        layers({"conv": {"features": 3, "name": "stem"}}),
+        "model.stem: conv needs kernel_size, an integer or [",
+    ),
     (changed("optimizer.learning_rate", "cosine"), "optimizer.learning_rate: cosine needs peak, a number or"),
     (changed("loss.penalties", ["l2"]), "loss.penalties.0: l2 needs strength, a number or a schedule"),
 ]
@@ -499,6 +527,8 @@ def test_every_function_can_be_written_read_and_made(name):
 def test_read_names_the_file(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(SMALL.replace('use = "adam"', 'use = "adm"'))
-    with pytest.raises(ConfigError, match=f"^{re.escape(str(path))}: optimizer.use: there is no optimizer 'adm'"):
+    with pytest.raises(
+        ConfigError, match=f"^{re.escape(str(path))}: optimizer.use: there is no optimizer 'adm'"
+    ):
         read(path)
     assert read(path, ("optimizer=adam",)).name == "mine"

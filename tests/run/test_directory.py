@@ -90,7 +90,9 @@ IMPOSSIBLE = {
 def test_what_cannot_be_made(case, here):
     (here / "a").write_text("x")
     directory, reason = IMPOSSIBLE[case]
-    with pytest.raises(ConfigError, match=rf"^run\.directory: cannot make the directory .*{reason}") as caught:
+    with pytest.raises(
+        ConfigError, match=rf"^run\.directory: cannot make the directory .*{reason}"
+    ) as caught:
         create(choose(config(directory)))
     assert "\n" not in str(caught.value)
     assert os.listdir(here) == ["a"]

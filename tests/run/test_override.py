@@ -67,24 +67,49 @@ WRITTEN = [
     (RAW, "model.dropout_1.rate=0.1", ("model", "layers", 3, "dropout", "rate"), 0.1),
     (RAW, "model.relu_1=tanh", ("model", "layers", 2), "tanh"),
     (RAW, "model.head={linear = {features = 3}}", ("model", "layers", 4), {"linear": {"features": 3}}),
-    (NESTED, "model.residual_1.inner.bias=false", ("model", "layers", 0, "residual", "layers", 0, "linear", "bias"), False),
+    (
+        NESTED,
+        "model.residual_1.inner.bias=false",
+        ("model", "layers", 0, "residual", "layers", 0, "linear", "bias"),
+        False,
+    ),
     (NESTED, "model.mlp_1.hidden.0=32", ("model", "layers", 1, "mlp", "hidden", 0), 32),
     (NESTED, "model.mlp_1.hidden=[32]", ("model", "layers", 1, "mlp", "hidden"), [32]),
     # into a call that is a default
-    (RAW, "model.head.kernel_init.scale=1", ("model", "layers", 4, "linear", "kernel_init", "kaiming", "scale"), 1),
+    (
+        RAW,
+        "model.head.kernel_init.scale=1",
+        ("model", "layers", 4, "linear", "kernel_init", "kaiming", "scale"),
+        1,
+    ),
     # whole lists, and members of others by their place
     (RAW, 'model.layers=["flatten"]', ("model", "layers"), ["flatten"]),
     (RAW, "loss.penalties=[]", ("loss", "penalties"), []),
     (RAW, "loss.penalties.0.strength=1", ("loss", "penalties", 0, "l2", "strength"), 1),
     (RAW, "loss.penalties.0.l2.strength=1", ("loss", "penalties", 0, "l2", "strength"), 1),
-    (CHAIN, "optimizer.transforms.1.learning_rate=1", ("optimizer", "transforms", 1, "adam", "learning_rate"), 1),
+    (
+        CHAIN,
+        "optimizer.transforms.1.learning_rate=1",
+        ("optimizer", "transforms", 1, "adam", "learning_rate"),
+        1,
+    ),
     (CHAIN, "optimizer.transforms.0=adam", ("optimizer", "transforms", 0), "adam"),
     # through a schedule's name, and without it
     (SCHEDULED, "optimizer.learning_rate.cosine.peak=1", ("optimizer", "learning_rate", "cosine", "peak"), 1),
     (SCHEDULED, "optimizer.learning_rate.peak=1", ("optimizer", "learning_rate", "cosine", "peak"), 1),
-    (SCHEDULED, "optimizer.learning_rate.warmup=0.5", ("optimizer", "learning_rate", "cosine", "warmup"), 0.5),
+    (
+        SCHEDULED,
+        "optimizer.learning_rate.warmup=0.5",
+        ("optimizer", "learning_rate", "cosine", "warmup"),
+        0.5,
+    ),
     (SCHEDULED, "optimizer.learning_rate=0.5", ("optimizer", "learning_rate"), 0.5),
-    (PIECES, "optimizer.learning_rate.values.1=0.5", ("optimizer", "learning_rate", "piecewise", "values", 1), 0.5),
+    (
+        PIECES,
+        "optimizer.learning_rate.values.1=0.5",
+        ("optimizer", "learning_rate", "piecewise", "values", 1),
+        0.5,
+    ),
 ]
 
 
@@ -143,7 +168,9 @@ def test_another_data_set_drops_the_path():
 
 
 def test_an_unknown_function_is_refused_by_name_and_not_by_its_settings():
-    with pytest.raises(ConfigError, match=r"^optimizer\.use: there is no optimizer 'adm'; did you mean 'adam'"):
+    with pytest.raises(
+        ConfigError, match=r"^optimizer\.use: there is no optimizer 'adm'; did you mean 'adam'"
+    ):
         check(override(RAW, "optimizer=adm"))
 
 
@@ -164,7 +191,11 @@ ERRORS = [
     (RAW, "model.layers=[flatten", "model.layers: the value '[flatten' is not TOML"),
     (RAW, 'run.directory="a', "run.directory: the value '\"a' is not TOML"),
     (RAW, "train.epochs=3\nseed = 4", "train.epochs: the value '3\\nseed = 4' is not TOML"),
-    (RAW, "model.haed.features=3", "model.haed: there is nothing of this name to override; did you mean 'head'?"),
+    (
+        RAW,
+        "model.haed.features=3",
+        "model.haed: there is nothing of this name to override; did you mean 'head'?",
+    ),
     (RAW, "model.layers.5=relu", "model.layers.5: there is nothing of this name to override; "),
     (RAW, "model.layers.-1=relu", "model.layers.-1: there is nothing of this name to override; "),
     (RAW, "train.epochs.x=3", "train.epochs.x: train.epochs is 3, which has no parts to override"),
@@ -184,7 +215,11 @@ CHECKED = [
     (RAW, "model.head.feature=3", "model.head.feature: linear has no such setting; did you mean 'features'?"),
     (RAW, "trian.epochs=3", "trian: there is no such key here; did you mean 'train'?"),
     (RAW, "relu=3", "relu: there is no such key here; "),
-    (SCHEDULED, "optimizer.learning_rate.peek=3", "optimizer.learning_rate.peek: cosine has no such setting; did"),
+    (
+        SCHEDULED,
+        "optimizer.learning_rate.peek=3",
+        "optimizer.learning_rate.peek: cosine has no such setting; did",
+    ),
     (RAW, "optimizer=3", "optimizer: expected a table, not 3"),
     (RAW, "data.use.x=3", "data.use: expected the name of a data set, not {'digits': {'x': 3}}"),
     (RAW, "train.epochs=three", "train.epochs: expected an integer, not 'three'"),

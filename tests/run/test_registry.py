@@ -1,156 +1,156 @@
-"""What a config file can call, and the names it knows it by."""
+"""Which functions a config can call, and as what."""
 
 import inspect
 
-import jax.numpy as jnp
 import pytest
+from run_cases import REQUIRED
 
 import fnn
-from fnn._types import Array, Hyperparameter, Initializer, Schedule
-from fnn.nn import Layer, LayerLike
 from fnn.nn._layer import as_layer
 from fnn.run._registry import describe, describe_type, fits, functions, nearest
 
 KINDS = {
-    "layer": "conv linear mlp batch_norm dropout max_pool avg_pool serial residual",
-    "activation": "relu tanh sigmoid softmax log_softmax flatten global_avg_pool",
+    "layer": "avg_pool batch_norm conv dropout linear max_pool mlp residual serial",
+    "activation": "flatten global_avg_pool log_softmax relu sigmoid softmax tanh to_float",
     "initializer": "kaiming xavier",
-    "optimizer": "sgd momentum nesterov adam rmsprop adagrad chain clip_by_global_norm",
-    "schedule": "cosine exponential piecewise step_decay",
-    "loss": "softmax_cross_entropy mean_squared_error",
+    "loss": "mean_squared_error softmax_cross_entropy",
     "penalty": "l1 l2",
-    "augmentation": "random_flip random_crop",
-    "data set": "digits mnist fashion_mnist cifar10 npz image_folder",
+    "optimizer": "adagrad adam chain clip_by_global_norm momentum nesterov rmsprop sgd",
+    "schedule": "cosine exponential piecewise step_decay",
+    "data set": "cifar10 digits fashion_mnist image_folder mnist npz",
+    "augmentation": "random_crop random_flip",
+    "none": "accuracy adagrad_init adagrad_update adam_init adam_update apply_updates"
+    " clip_by_global_norm_init clip_by_global_norm_update global_norm intermediates layer moments"
+    " momentum_init momentum_update nesterov_update rmsprop_init rmsprop_update sgd_init sgd_update split"
+    " standardize summary value_at",
 }
-NOT_CALLABLE = "layer summary intermediates accuracy adam_update adam_init apply_updates value_at split fit".split()
+KIND = {name: kind for kind, names in KINDS.items() for name in names.split()}
+PUBLIC = sorted(
+    name
+    for room in (fnn.nn, fnn.optim, fnn.data)
+    for name in room.__all__
+    if inspect.isfunction(getattr(room, name))
+)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_kind_of_public_functions(kind):
-    assert {name: functions()[name].kind for name in KINDS[kind].split()} == dict.fromkeys(
-        KINDS[kind].split(), kind
-    )
+@pytest.mark.parametrize("name", PUBLIC)
+def test_the_kind_of_every_public_function(name):
+    function = functions().get(name)
+    assert (function.kind if function else "none") == KIND[name], "the table above says otherwise"
 
 
-@pytest.mark.parametrize("name", NOT_CALLABLE)
-def test_what_makes_nothing_of_a_known_kind_is_left_out(name):
-    assert callable(getattr(fnn, name))
-    assert name not in functions()
+def test_the_table_names_nothing_that_is_gone():
+    assert set(KIND) <= set(PUBLIC)
 
 
-@pytest.mark.parametrize("name", [name for name, f in functions().items() if f.kind == "layer"])
-def test_a_layers_kind_is_its_functions_name(name):
+def test_only_fnn_and_no_function_without_a_kind_can_be_called():
+    assert "" not in {function.kind for function in functions().values()}
+    assert all(function.call is getattr(fnn, name) for name, function in functions().items())
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KIND.items() if kind in ("layer", "activation")])
+def test_automatic_names_are_the_function_s(name):
+    """Paths of a config count by the function's name and those of parameters by the layer's kind."""
     function = functions()[name]
-    required = {p.name: 2 for p in function.parameters.values() if p.required}
-    assert function.call(**required).kind == name
-
-
-@pytest.mark.parametrize("name", [name for name, f in functions().items() if f.kind == "activation"])
-def test_an_activation_stands_as_a_layer_under_its_own_name(name):
-    assert as_layer(functions()[name].call).kind == name
+    settings = {key: REQUIRED[key] for key, setting in function.parameters.items() if setting.required}
+    if function.takes_data:
+        layer = as_layer(function.call)
+    elif "layers" in function.parameters:
+        layer = function.call(fnn.relu)
+    else:
+        layer = function.call(**settings)
+    assert layer.kind == name
+    assert [child for child, _ in fnn.serial(layer).children] == [f"{name}_1"]
 
 
 @pytest.mark.parametrize(
     ("kind", "wanted", "answer"),
     [
-        ("activation", "layer", True),
         ("layer", "layer", True),
+        ("activation", "layer", True),
         ("layer", "activation", False),
         ("optimizer", "layer", False),
-        ("schedule", "optimizer", False),
+        ("augmentation", "layer", False),
+        ("penalty", "loss", False),
     ],
 )
-def test_which_kind_may_stand_where(kind, wanted, answer):
+def test_an_activation_is_a_layer_and_nothing_else_is_another(kind, wanted, answer):
     assert fits(kind, wanted) is answer
 
 
-def test_settings_are_the_arguments_that_are_not_data():
-    assert list(functions()["softmax_cross_entropy"].parameters) == ["label_smoothing"]
-    assert list(functions()["kaiming"].parameters) == ["scale", "mode", "distribution"]
-    assert functions()["l2"].takes_data
-    assert not functions()["adam"].takes_data
-
-
 @pytest.mark.parametrize(
-    ("function", "parameter", "wants", "hyperparameter", "variadic", "required"),
+    ("name", "valid", "text"),
     [
-        ("adam", "learning_rate", "schedule", True, False, True),
-        ("adam", "b1", "schedule", True, False, False),
-        ("adam", "bias_correction", None, False, False, False),
-        ("conv", "kernel_init", "initializer", False, False, False),
-        ("conv", "features", None, False, False, True),
-        ("mlp", "activation", "layer", False, False, False),
-        ("serial", "layers", "layer", False, True, False),
-        ("residual", "shortcut", "layer", False, False, False),
-        ("chain", "transforms", "optimizer", False, True, False),
+        ("lineer", ["linear", "relu"], "; did you mean 'linear'?"),
+        ("Adam", ["adam", "sgd"], "; did you mean 'adam'?"),
+        ("learning_rte", ["learning_rate", "b1"], "; did you mean 'learning_rate'?"),
+        ("zzz", ["sgd", "adam"], "; there is adam, sgd"),
+        ("zzz", [], "; there is none"),
     ],
 )
-def test_parameters(function, parameter, wants, hyperparameter, variadic, required):
-    found = functions()[function].parameters[parameter]
-    assert (found.wants, found.is_hyperparameter, found.variadic, found.required) == (
-        wants,
-        hyperparameter,
-        variadic,
-        required,
-    )
+def test_the_nearest_name(name, valid, text):
+    assert nearest(name, valid) == text
+
+
+def test_settings_are_what_is_not_data():
+    assert list(functions()["l2"].parameters) == ["strength", "pattern"]
+    assert list(functions()["random_crop"].parameters) == ["padding"]
+    assert functions()["relu"].parameters == {}
+    assert functions()["chain"].parameters["transforms"].variadic
+
+
+HYPERPARAMETERS = [
+    ("adam", "learning_rate", True),
+    ("adam", "b1", True),
+    ("adam", "bias_correction", False),
+    ("dropout", "rate", True),
+    ("batch_norm", "momentum", True),
+    ("batch_norm", "eps", False),
+    ("l2", "strength", True),
+    ("softmax_cross_entropy", "label_smoothing", True),
+    ("cosine", "peak", True),
+    ("cosine", "steps", False),
+    ("conv", "features", False),
+    ("image_folder", "test", False),
+]
+
+
+@pytest.mark.parametrize(("function", "name", "answer"), HYPERPARAMETERS)
+def test_hyperparameters_are_those_so_annotated(function, name, answer):
+    assert functions()[function].parameters[name].is_hyperparameter is answer
 
 
 @pytest.mark.parametrize(
-    ("name", "end"),
+    ("function", "name", "text"),
     [
-        ("lineer", "; did you mean 'linear'?"),
-        ("Adam", "; did you mean 'adam'?"),
-        ("xyz", "; there is adam, linear"),
+        ("conv", "features", "an integer"),
+        ("conv", "kernel_size", "an integer or [an integer, an integer]"),
+        ("conv", "bias", "true or false"),
+        (
+            "conv",
+            "padding",
+            '"SAME" or "VALID" or [[an integer, an integer], [an integer, an integer]]',
+        ),
+        ("mlp", "hidden", "a list, each an integer"),
+        ("adam", "learning_rate", "a number or a schedule"),
+        ("piecewise", "values", "a list, each a number or a schedule"),
+        ("npz", "path", "a string"),
+        ("linear", "name", "a string"),
     ],
 )
-def test_nearest_name(name, end):
-    assert nearest(name, ["linear", "adam"]) == end
+def test_types_in_words(function, name, text):
+    assert describe_type(functions()[function].parameters[name].hint) == text
 
 
-def test_nearest_of_none():
-    assert nearest("x", []) == "; there is none"
+def test_a_function_of_the_user_is_described_like_those_of_fnn():
+    def scaled(x: fnn.nn._layer.Array, /, factor: float = 2.0) -> fnn.nn._layer.Array:
+        return factor * x
+
+    function = describe(scaled)
+    assert (function.kind, list(function.parameters), function.takes_data) == ("activation", ["factor"], True)
 
 
-@pytest.mark.parametrize(
-    ("hint", "words"),
-    [
-        (int, "an integer"),
-        (bool, "true or false"),
-        (str | None, "a string"),
-        (int | tuple[int, int], "an integer or [an integer, an integer]"),
-        (tuple[int, ...], "a list, each an integer"),
-        (Hyperparameter, "a number or a schedule"),
-    ],
-)
-def test_annotations_in_words(hint, words):
-    assert describe_type(hint) == words
-
-
-def a_layer(width: int, scale: Hyperparameter = 1.0) -> Layer:
-    """A layer of a script."""
-    return fnn.layer("a_layer", lambda params, x: x * scale)
-
-
-def an_activation(x: Array, /, slope: float = 0.1) -> Array:
-    """An activation of a script."""
-    return jnp.maximum(x, slope * x)
-
-
-def takes_code(function: Schedule | None = None, act: LayerLike = fnn.relu) -> Layer:
-    """It takes a schedule, which a config can write."""
-    return fnn.layer("x", lambda params, x: x)
-
-
-def takes_unknown_code(function: Initializer | None, other: type[int]) -> int:
-    """It makes nothing of a known kind."""
-    return 0
-
-
-@pytest.mark.parametrize(
-    ("function", "kind"),
-    [(a_layer, "layer"), (an_activation, "activation"), (takes_code, "layer"), (takes_unknown_code, "")],
-)
-def test_any_annotated_function_has_a_kind(function, kind):
-    described = describe(function)
-    assert described.kind == kind
-    assert described.summary == inspect.getdoc(function).splitlines()[0]
+def test_summaries_are_one_line():
+    for function in functions().values():
+        assert function.summary, function.name
+        assert "\n" not in function.summary

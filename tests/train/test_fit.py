@@ -34,7 +34,9 @@ def blobs(training: int, validation: int = 7, seed: int = 0) -> Splits:
 
 
 def perceptron(hyperparameters: Any) -> Task:
-    net = fnn.serial(fnn.linear(8), fnn.batch_norm(), fnn.relu, fnn.dropout(hyperparameters["rate"]), fnn.linear(4))
+    net = fnn.serial(
+        fnn.linear(8), fnn.batch_norm(), fnn.relu, fnn.dropout(hyperparameters["rate"]), fnn.linear(4)
+    )
     return Task(net, fnn.softmax_cross_entropy, fnn.adam(hyperparameters["learning_rate"]))
 
 
@@ -323,7 +325,13 @@ def test_a_run_that_diverges_says_where_and_keeps_what_was_before(name: str) -> 
 
 def test_a_penalty_that_overflows_is_a_divergence() -> None:
     with pytest.raises(Diverged, match="the loss became inf at step 2"):
-        fit(softmax_regression.make, {"learning_rate": 1e30, "strength": 1e-3}, blobs(16), batch_size=8, epochs=2)
+        fit(
+            softmax_regression.make,
+            {"learning_rate": 1e30, "strength": 1e-3},
+            blobs(16),
+            batch_size=8,
+            epochs=2,
+        )
 
 
 # --- what is given and what comes back stay usable -------------------------------------------------------
@@ -351,7 +359,9 @@ def test_nothing_that_was_given_or_returned_is_used_up() -> None:
     assert same(first, second)
     for epoch, so_far in enumerate(fits, start=1):
         for state, number in ((so_far.last, epoch), (so_far.best, so_far.best_epoch)):
-            assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.Array))
+            assert not any(
+                leaf.is_deleted() for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.Array)
+            )
             measured = evaluate(perceptron, settings, state, data.validation)
             recorded = first.history[number - 1]
             np.testing.assert_allclose(measured["loss"], recorded["validation_loss"], rtol=1e-5)
