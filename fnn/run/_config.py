@@ -113,7 +113,7 @@ def read(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
     """
     path = Path(path)
     try:
-        raw = tomllib.loads(path.read_text())
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError("", f"there is no config file {path}") from error
     except OSError as error:

@@ -57,10 +57,14 @@ def _prepare(config: Config) -> Prepared:
         data = call_plainly(config.split, dataset)
     settings = dict(config.train.arguments)
     with _blamed_on("train"):
-        make, values = make_and_values(config, fnn.steps_of_run(len(data.train.x), **_length(settings)))
-    make(values)
-    with _blamed_on("model"):
-        check_fit(make, values, data, **_length(settings))
+        steps = fnn.steps_of_run(len(data.train.x), **_length(settings))
+        make, values = make_and_values(config, steps)
+    scheduled = any(map(callable, values.values()))
+    for step in (0, steps) if scheduled else (0,):  # ranges are checked at both ends of every schedule
+        numbers = {path: float(v(step)) if callable(v) else v for path, v in values.items()}
+        make(numbers)
+        with _blamed_on("model"):
+            check_fit(make, numbers, data, **_length(settings))
     mesh = fnn.mesh() if len(jax.devices()) > 1 else None
     return Prepared(config, data, make, values, settings, mesh)
 

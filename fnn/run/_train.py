@@ -49,11 +49,12 @@ def train(config: Config, console: Console) -> int:
         ConfigError: bad input; nothing has been written then.
     """
     started = time.monotonic()
-    directory = choose(config)
+    choose(config)  # complains early
     prepared = prepare(config)
+    directory = choose(config)  # another run may have taken the number in the meantime
     create(directory)
-    (directory / "config.toml").write_text(config.to_toml())
-    (directory / "summary.txt").write_text(f"{prepared.summary}\n")
+    (directory / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+    (directory / "summary.txt").write_text(f"{prepared.summary}\n", encoding="utf-8")
     (directory / "metrics.jsonl").touch()
     write_json(directory / "environment.json", environment())
     console.print(

@@ -69,7 +69,11 @@ EXAMPLES = Examples(jnp.asarray(X), jnp.asarray(Y))
 
 def task(hyperparameters: Any) -> Task:
     net = fnn.serial(
-        fnn.linear(6), fnn.batch_norm(), fnn.relu, fnn.dropout(hyperparameters["rate"]), fnn.linear(4)
+        fnn.linear(6, bias=False),  # whose gradient would be 0 but for rounding, which Adam would magnify
+        fnn.batch_norm(),
+        fnn.relu,
+        fnn.dropout(hyperparameters["rate"]),
+        fnn.linear(4),
     )
     return Task(
         net,

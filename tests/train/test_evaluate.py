@@ -98,6 +98,16 @@ def test_targets_of_several_axes_come_back_whole() -> None:
     )
 
 
+def test_hyperparameters_are_evaluated_at_the_step_of_the_state() -> None:
+    def make(shift: Any) -> tuple:
+        return lambda x: x + shift, fnn.mean_squared_error, fnn.sgd(0.1)
+
+    schedule = fnn.piecewise((5,), (1.0, 2.0))
+    for step, shift in [(4, 1), (5, 2)]:
+        state = initial()._replace(step=jnp.int32(step), params={})
+        np.testing.assert_allclose(predict(make, schedule, state, jnp.asarray(X)), X + shift, rtol=1e-6)
+
+
 def test_arrays_on_the_host_will_do() -> None:
     actual = predict(softmax_regression.make, SETTINGS, initial(), X, batch_size=5)
     np.testing.assert_allclose(actual, X @ KERNEL, rtol=1e-5, atol=1e-6)

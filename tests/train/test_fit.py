@@ -35,7 +35,11 @@ def blobs(training: int, validation: int = 7, seed: int = 0) -> Splits:
 
 def perceptron(hyperparameters: Any) -> Task:
     net = fnn.serial(
-        fnn.linear(8), fnn.batch_norm(), fnn.relu, fnn.dropout(hyperparameters["rate"]), fnn.linear(4)
+        fnn.linear(8, bias=False),
+        fnn.batch_norm(),
+        fnn.relu,
+        fnn.dropout(hyperparameters["rate"]),
+        fnn.linear(4),
     )
     return Task(net, fnn.softmax_cross_entropy, fnn.adam(hyperparameters["learning_rate"]))
 
@@ -91,39 +95,21 @@ def test_full_batch_descent_is_that_of_numpy(standardize: bool) -> None:
     assert int(result.last.step) == 3
 
 
-@pytest.mark.parametrize(("n", "batch_size"), [(10, 4), (10, 1), (9, 8), (205, 2)])
-def test_the_metrics_of_an_epoch_count_every_example_once(n: int, batch_size: int) -> None:
-    """Nothing is learned, so the mean over the batches, the last one smaller, is that of all examples."""
-    data = blobs(n)
-    result = fit(
-        softmax_regression.make,
-        {"learning_rate": 0.0, "strength": 0.5},
-        data,
-        epochs=2,
-        batch_size=batch_size,
-        standardize=False,
-    )
-    kernel = softmax_regression.start((3, 4))
-    expected = softmax_regression.measure(kernel, np.zeros(4), data.train.x, data.train.y, 0.5)
-    for metrics in result.history:
-        actual = {name: metrics[name] for name in expected._fields}
-        assert actual == pytest.approx(expected._asdict(), rel=1e-5)
+def dropping(hyperparameters: Any) -> Task:
+    net = fnn.serial(fnn.linear(8), fnn.relu, fnn.dropout(0.2), fnn.linear(4))
+    return Task(net, fnn.softmax_cross_entropy, fnn.sgd(hyperparameters["learning_rate"]))
 
 
 def test_a_run_is_its_epochs() -> None:
     """Chunks, donation and reports change nothing: the same as epochs run one by one."""
-    data = blobs(205)
-    result = fit(perceptron, SETTINGS, data, epochs=2, batch_size=2, seed=5, standardize=False)
-    state = init_state(perceptron, SETTINGS, jax.random.key(5), data.train.x)
-    epoch = jax.jit(partial(train_epoch, perceptron, batch_size=2))
+    data, settings = blobs(205), {"learning_rate": 0.05}
+    result = fit(dropping, settings, data, epochs=2, batch_size=2, seed=5, standardize=False)
+    state = init_state(dropping, settings, jax.random.key(5), data.train.x)
+    epoch = jax.jit(partial(train_epoch, dropping, batch_size=2))
     for number in range(2):
-        state, _ = epoch(SETTINGS, state, jax.tree.map(jnp.asarray, data.train), number)
+        state, _ = epoch(settings, state, jax.tree.map(jnp.asarray, data.train), number)
     assert int(result.last.step) == int(state.step) == 206
-    jax.tree.map(
-        partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4),
-        (result.last.params, result.last.state),
-        (state.params, state.state),
-    )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), result.last.params, state.params)
 
 
 def test_it_learns() -> None:
@@ -187,7 +173,7 @@ def test_the_best_epoch(name: str, regression: bool) -> None:
     x = np.arange(4, dtype=np.float32)[:, None]
     examples = Examples(x, np.zeros(4, np.float32 if regression else np.int32))
     data = Splits(examples, examples, examples, () if regression else ("a", "b"), "script")
-    script = {"right": np.float32([0, *right]), "loss": np.float32([0, *loss])}
+    script = {"right": jnp.float32([0, *right]), "loss": jnp.float32([0, *loss])}
     seen: list[Fit | None] = []
     result = fit(
         scripted,
@@ -228,7 +214,7 @@ def test_a_regression_keeps_the_best_by_loss() -> None:
 
     data = Splits(part(33), part(7), part(5), (), "plane")
     # five epochs of nine steps, the last at a rate that throws the weights away
-    schedule = fnn.piecewise((36,), (0.1, 1.2))
+    schedule = fnn.piecewise((36,), (0.1, 4.0))
     result = fit(make, {"learning_rate": schedule}, data, epochs=5, batch_size=4, standardize=False)
     keys = {"loss", "penalty", "validation_loss"}
     assert all(set(metrics) == keys for metrics in result.history)
@@ -244,7 +230,7 @@ def test_a_regression_keeps_the_best_by_loss() -> None:
 
 REPORTS = {  # examples, batch_size, the steps at which fit reports in two epochs
     "one chunk": (10, 4, [3, 6]),
-    "100 steps": (100, 1, [100, 200]),
+    "a small batch at the end": (9, 8, [2, 4]),
     "101 steps": (101, 1, [51, 101, 152, 202]),
     "a padded batch and a padded chunk": (205, 2, [52, 103, 155, 206]),
     "three chunks": (203, 1, [68, 136, 203, 271, 339, 406]),
@@ -253,14 +239,26 @@ REPORTS = {  # examples, batch_size, the steps at which fit reports in two epoch
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_reports_come_in_order(name: str) -> None:
+def test_reports_come_in_order_and_count_every_example_once(name: str) -> None:
+    """Nothing is learned, so the mean over the batches, some of them smaller, is that of all examples."""
     n, batch_size, steps = REPORTS[name]
     reports: list[Progress] = []
-    settings = {"learning_rate": 0.1, "strength": 0.0}
+    settings = {"learning_rate": 0.0, "strength": 0.5}
     data = blobs(n)
     result = fit(
-        softmax_regression.make, settings, data, epochs=2, batch_size=batch_size, report=reports.append
+        softmax_regression.make,
+        settings,
+        data,
+        epochs=2,
+        batch_size=batch_size,
+        standardize=False,
+        report=reports.append,
     )
+    kernel = softmax_regression.start((3, 4))
+    expected = softmax_regression.measure(kernel, np.zeros(4), data.train.x, data.train.y, 0.5)
+    for metrics in result.history:
+        actual = {name: metrics[name] for name in expected._fields}
+        assert actual == pytest.approx(expected._asdict(), rel=1e-5)
     assert [progress.step for progress in reports] == steps
     assert {progress.steps for progress in reports} == {steps[-1]}
     assert steps[-1] == steps_of_run(n, epochs=2, batch_size=batch_size)
@@ -391,36 +389,33 @@ def compiled_by(function: Callable[[], Any]) -> tuple[int, int]:
     return len(_compiled) - programs, _chunk._cache_size() - chunks
 
 
-def fresh(hyperparameters: Any) -> Task:
-    return perceptron(hyperparameters)
-
-
 def test_another_value_compiles_nothing_and_another_structure_does() -> None:
     data = blobs(16)
 
-    def run(make: Callable = fresh, **settings: Any) -> tuple[int, int]:
+    def fresh(hyperparameters: Any) -> Task:
+        return softmax_regression.make(hyperparameters)
+
+    def other(hyperparameters: Any) -> Task:
+        return softmax_regression.make(hyperparameters)
+
+    def run(learning_rate: Any, strength: Any, make: Callable = fresh) -> tuple[int, int]:
+        settings = {"learning_rate": learning_rate, "strength": strength}
         return compiled_by(lambda: fit(make, settings, data, epochs=2, batch_size=8))
 
-    programs, chunks = run(learning_rate=0.01, rate=0.1)
+    programs, chunks = run(0.01, 0.1)
     assert chunks == 1
     assert programs >= 3  # the state, the chunk, the evaluation
     for number in range(1, 10):
-        assert run(learning_rate=0.01 * (number + 1), rate=number / 20) == (0, 0)
-    assert run(learning_rate=jnp.float32(0.3), rate=np.float64(0.1)) == (0, 0)
+        assert run(0.01 * (number + 1), number / 20) == (0, 0)
+    assert run(jnp.float32(0.3), np.float64(0.1)) == (0, 0)
 
-    assert run(learning_rate=fnn.cosine(0.1, steps=4), rate=0.1)[1] == 1
-    assert run(learning_rate=fnn.cosine(0.2, steps=40, warmup=0.5, end=0.01), rate=0.3) == (0, 0)
-    assert run(learning_rate=fnn.exponential(0.1, 0.9), rate=0.1)[1] == 1
-    assert run(learning_rate=fnn.exponential(0.3, 0.5, every=7), rate=0.0) == (0, 0)
-    assert run(learning_rate=fnn.piecewise((2,), (0.1, 0.01)), rate=0.1)[1] == 1
-    assert run(learning_rate=fnn.piecewise((3,), (0.2, 0.0)), rate=0.1) == (0, 0)
-    assert run(learning_rate=fnn.piecewise((2, 3), (0.1, 0.01, 0.0)), rate=0.1)[1] == 1
-    assert run(learning_rate=0.5, rate=0.5) == (0, 0)
-
-    def other(hyperparameters: Any) -> Task:
-        return fresh(hyperparameters)
-
-    assert run(other, learning_rate=0.01, rate=0.1)[1] == 1
+    assert run(fnn.cosine(0.1, steps=4), 0.1)[1] == 1
+    assert run(fnn.cosine(0.2, steps=40, warmup=0.5, end=0.01), 0.3) == (0, 0)
+    assert run(fnn.piecewise((2,), (0.1, 0.01)), 0.1)[1] == 1
+    assert run(fnn.piecewise((3,), (0.2, 0.0)), 0.1) == (0, 0)
+    assert run(fnn.piecewise((2, 3), (0.1, 0.01, 0.0)), 0.1)[1] == 1
+    assert run(0.5, 0.5) == (0, 0)
+    assert run(0.01, 0.1, other)[1] == 1
 
 
 def test_more_chunks_epochs_and_seeds_compile_nothing_new() -> None:

@@ -12,24 +12,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 import fnn
 from fnn.data import Examples, Splits
 from fnn.train import Batch, Task, TrainState, evaluate, fit, init_state, train_step
+from fnn.train._mesh import over_data
 
 KEY = jax.random.key(2)
 RANDOM = np.random.default_rng(4)
 X = RANDOM.normal(size=(48, 6, 6, 2)).astype(np.float32)
 Y = RANDOM.integers(0, 4, 48).astype(np.int32)
-on_devices = pytest.mark.parametrize("devices", [2, 4])
 
 
 def convolutional(hyperparameters: Any) -> Task:
     net = fnn.serial(
-        fnn.conv(5, 3),
-        fnn.batch_norm(),
-        fnn.relu,
-        fnn.conv(3, 3, stride=2),
+        fnn.conv(5, 3, bias=False),
         fnn.batch_norm(),
         fnn.relu,
         fnn.flatten,
@@ -46,11 +44,12 @@ def convolutional(hyperparameters: Any) -> Task:
 
 
 SETTINGS = {"learning_rate": 0.1, "rate": 0.3}
+one_step = jax.jit(train_step, static_argnums=0)
 
 
 def step(make: Callable, settings: Any, state: TrainState, batch: Batch, devices: int | None) -> Any:
     with nullcontext() if devices is None else jax.set_mesh(fnn.mesh(data=devices)):
-        return jax.jit(partial(train_step, make))(settings, state, batch)
+        return one_step(make, settings, state, batch)
 
 
 def close(actual: Any, expected: Any, tolerance: float = 1e-5) -> None:
@@ -60,8 +59,9 @@ def close(actual: Any, expected: Any, tolerance: float = 1e-5) -> None:
 # --- a step ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("batch", "real"), [(8, 8), (8, 5), (7, 7), (6, 3)])
-@on_devices
+@pytest.mark.parametrize(
+    ("devices", "batch", "real"), [(2, 8, 8), (2, 8, 3), (4, 8, 8), (4, 8, 3), (2, 7, 7)]
+)
 def test_a_step_is_that_of_one_device(devices: int, batch: int, real: int) -> None:
     """Also where the devices do not divide the batch, and where some hold nothing but padding."""
     state = init_state(convolutional, SETTINGS, KEY, X)
@@ -72,8 +72,7 @@ def test_a_step_is_that_of_one_device(devices: int, batch: int, real: int) -> No
     close([shared.params, shared.state, shared.opt_state], [alone.params, alone.state, alone.opt_state])
 
 
-@pytest.mark.parametrize("batch", [8, 7])
-@on_devices
+@pytest.mark.parametrize(("devices", "batch"), [(2, 8), (4, 8), (4, 7)])
 def test_dropout_masks_are_those_of_one_device(devices: int, batch: int) -> None:
     """Example n holds 2ⁿ everywhere, so the gradient of a linear output spells the mask in binary."""
 
@@ -102,30 +101,53 @@ def test_dropout_masks_are_those_of_one_device(devices: int, batch: int) -> None
 # --- that the work is shared ----------------------------------------------------------------------------
 
 
-def program(make: Callable, devices: int | None, batch: int) -> str:
-    state = init_state(make, SETTINGS, KEY, X)
+def program(make: Callable, devices: int | None) -> str:
+    state = jax.eval_shape(partial(init_state, make, SETTINGS, x=X), KEY)
     with nullcontext() if devices is None else jax.set_mesh(fnn.mesh(data=devices)):
-        some = Batch(X[:batch], Y[:batch], np.ones(batch, bool))
+        some = Batch(X, Y, np.ones(48, bool))
         return jax.jit(partial(train_step, make)).lower(SETTINGS, state, some).compile().as_text()
 
 
-def images_convolved(text: str) -> set[int]:
-    """The leading axes of all arrays that look like feature maps of the first convolution, (n, 6, 6, 5)."""
+def only_convolutional(hyperparameters: Any) -> Task:
+    return convolutional(hyperparameters)._replace(net=fnn.serial(fnn.conv(5, 3), fnn.flatten, fnn.linear(4)))
+
+
+def batches_of_feature_maps(text: str) -> set[int]:
+    """The leading axes of all arrays that look like feature maps of the convolution, (n, 6, 6, 5)."""
     return {int(n) for n in re.findall(r"f32\[(\d+),6,6,5\]", text)}
 
 
-@on_devices
-@pytest.mark.parametrize("block_bytes", [4 << 20, 1 << 14])
+@pytest.mark.parametrize(("devices", "block_bytes"), [(2, 4 << 20), (4, 1 << 14)])
 def test_each_device_convolves_its_part(
     devices: int, block_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where the images go through the convolution in blocks."""
     monkeypatch.setattr("fnn.ops._conv._BLOCK_BYTES", block_bytes)
-    alone = program(convolutional, None, 48)
-    shared = program(convolutional, devices, 48)
-    assert "all-reduce" not in alone
-    assert max(images_convolved(alone)) == 48
+    shared = program(only_convolutional, devices)
     assert "all-reduce" in shared
-    assert max(images_convolved(shared)) == 48 // devices
+    assert max(batches_of_feature_maps(shared)) == 48 // devices
+
+
+def test_one_device_convolves_everything() -> None:
+    """So that the tests beside this one look for the right thing."""
+    alone = program(only_convolutional, None)
+    assert "all-reduce" not in alone
+    assert max(batches_of_feature_maps(alone)) == 48
+
+
+def test_no_device_gathers_the_feature_maps_of_the_others() -> None:
+    """Batch norm exchanges numbers per channel, not images."""
+    assert max(batches_of_feature_maps(program(convolutional, 2))) == 24
+
+
+def test_a_batch_is_cut_where_the_devices_divide_it() -> None:
+    with jax.set_mesh(fnn.mesh(data=4)):
+        cut = jax.jit(over_data)({"divides": jnp.ones((8, 3)), "does not": jnp.ones((6, 3))})
+    assert cut["divides"].sharding.spec == PartitionSpec("data")
+    assert cut["divides"].addressable_shards[0].data.shape == (2, 3)
+    assert cut["does not"].addressable_shards[0].data.shape == (6, 3)
+    x = jnp.ones((8, 3))
+    assert over_data(x) is x  # without a mesh
 
 
 # --- a run ----------------------------------------------------------------------------------------------
@@ -135,21 +157,15 @@ DATA = Splits(
 )
 
 
-@pytest.fixture(scope="module")
-def alone() -> dict[int, Any]:
-    return {size: fit(convolutional, SETTINGS, DATA, epochs=2, batch_size=size) for size in (8, 7)}
-
-
-@pytest.mark.parametrize("batch_size", [8, 7])
-@on_devices
-def test_a_run_is_that_of_one_device(devices: int, batch_size: int, alone: dict[int, Any]) -> None:
-    mesh = fnn.mesh(data=devices)
-    result = fit(convolutional, SETTINGS, DATA, epochs=2, batch_size=batch_size, mesh=mesh)
-    expected = alone[batch_size]
+@pytest.mark.parametrize(("devices", "batch_size"), [(2, 7), (4, 8)])
+def test_a_run_is_that_of_one_device(devices: int, batch_size: int) -> None:
+    """No number of devices divides the 26 training and the 11 validation examples evenly."""
+    run = partial(fit, convolutional, SETTINGS, DATA, epochs=2, batch_size=batch_size)
+    expected, result = run(), run(mesh=fnn.mesh(data=devices))
+    assert result.best_epoch == expected.best_epoch
     for metrics, wanted in zip(result.history, expected.history, strict=True):
-        assert metrics == pytest.approx(wanted, rel=1e-3, abs=1e-4)
-    close(result.last.params, expected.last.params, 1e-3)
-    close(result.last.state, expected.last.state, 1e-3)
+        assert metrics == pytest.approx(wanted, rel=1e-4, abs=1e-5)
+    close([result.last.params, result.last.state], [expected.last.params, expected.last.state], 1e-4)
     assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(result.last.params)} == {devices}
     after = evaluate(convolutional, SETTINGS, jax.device_get(result.last), DATA.validation)
     np.testing.assert_allclose(after["loss"], result.history[-1]["validation_loss"], rtol=1e-4)
@@ -176,7 +192,10 @@ def test_the_shape_of_a_mesh(arguments: dict[str, int], data: int, population: i
 
 
 def test_the_devices_of_a_mesh_are_those_given() -> None:
-    assert fnn.mesh(devices=jax.devices()[2:]).devices.ravel().tolist() == jax.devices()[2:]
+    chosen = jax.devices()[2:]
+    assert fnn.mesh(devices=chosen).devices.ravel().tolist() == chosen
+    with pytest.raises(ValueError, match="a mesh of 3×1 does not fit 2 devices"):
+        fnn.mesh(data=3, devices=chosen)
 
 
 @pytest.mark.parametrize(
