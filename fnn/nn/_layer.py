@@ -184,6 +184,8 @@ def residual(*layers: LayerLike, shortcut: LayerLike | None = None, name: str | 
     Source: He et al. (2016), "Deep Residual Learning for Image Recognition".
     """
     body = named(layers)
+    if "shortcut" in dict(body):
+        raise ValueError("the name 'shortcut' belongs to a residual's shortcut; give the layer another name")
     if shortcut is not None:
         body = (*body, ("shortcut", as_layer(shortcut)))
         _check_unique(body)

@@ -69,14 +69,14 @@ def summary(net: LayerLike, x: Any, /) -> Summary:
 
     >>> import fnn, jax
     >>> print(summary(fnn.mlp((32,), 10), jax.ShapeDtypeStruct((1, 64), "float32")))
-    layer     kind    output  parameters   bytes
-    --------------------------------------------
+    layer     kind    output  parameters  bytes
+    -------------------------------------------
     input             1×64
-    linear_1  linear  1×32         2,080   8,320
-    relu_1    relu    1×32             0       0
-    linear_2  linear  1×10           330   1,320
-    --------------------------------------------
-    total                          2,410   9,640
+    linear_1  linear  1×32         2,080  8,320
+    relu_1    relu    1×32             0      0
+    linear_2  linear  1×10           330  1,320
+    -------------------------------------------
+    total                          2,410  9,640
     """
     net, x = as_layer(net), as_shape(x)
     params, state = jax.eval_shape(net.init, jax.random.key(0), x)

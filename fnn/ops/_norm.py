@@ -42,8 +42,10 @@ def batch_moments(x: Array, mask: Array | None = None, /) -> tuple[Array, Array,
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     axes = tuple(range(x.ndim - 1))
-    first = x[:1] if mask is None else x[jnp.argmax(mask)][None]
-    pivot = lax.stop_gradient(first[(slice(None), *(slice(0, 1),) * (x.ndim - 2))])
+    # The first value of each channel, summed out: indexing would gather a batch that is cut over devices.
+    first = jnp.arange(x.shape[0]) == (0 if mask is None else jnp.argmax(mask))
+    corners = x[(slice(None), *(slice(0, 1),) * (x.ndim - 2))]
+    pivot = lax.stop_gradient(_where(first, corners).sum(0, keepdims=True))
     examples = x.shape[0] if mask is None else mask.sum()
     count = jnp.asarray(examples * math.prod(x.shape[1:-1]), x.dtype)
 

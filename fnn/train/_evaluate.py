@@ -16,7 +16,7 @@ from fnn.train._step import has_classes
 
 
 def predict(
-    make: Make, hyperparameters: Any, state: TrainState, x: Array, /, *, batch_size: int = 1000
+    make: Make, hyperparameters: Any, state: TrainState, x: Any, /, *, batch_size: int = 1000
 ) -> Array:
     """The network's outputs for every input, in evaluation mode.
 
@@ -29,6 +29,7 @@ def predict(
         (N, …), one row per input.
     """
     task = task_at(make, hyperparameters, state.step)
+    x = jnp.asarray(x)
     n = x.shape[0]
     batch_size = min(batch_size, n)
     batches = -(-n // batch_size)
@@ -57,7 +58,7 @@ def evaluate(
     Returns:
         `{"loss": …, "accuracy": …}`, scalars.
     """
-    outputs = predict(make, hyperparameters, state, jnp.asarray(examples.x), batch_size=batch_size)
+    outputs = predict(make, hyperparameters, state, examples.x, batch_size=batch_size)
     return score(make, hyperparameters, state, outputs, examples.y)
 
 

@@ -76,12 +76,13 @@ def train_chunk(
     Returns:
         The state after the steps, and the metrics of each, stacked.
     """
+    x, y = jnp.asarray(examples.x), jnp.asarray(examples.y)
 
     def step(state: TrainState, batch_rows: tuple[Array, Array]) -> tuple[TrainState, StepMetrics]:
         rows, mask = batch_rows
 
         def take(state: TrainState) -> tuple[TrainState, StepMetrics]:
-            return train_step(make, hyperparameters, state, Batch(examples.x[rows], examples.y[rows], mask))
+            return train_step(make, hyperparameters, state, Batch(x[rows], y[rows], mask))
 
         def skip(state: TrainState) -> tuple[TrainState, StepMetrics]:
             _, metrics = jax.eval_shape(take, state)

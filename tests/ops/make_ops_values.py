@@ -1,6 +1,6 @@
 """Writes torch_values.npz: what float64 PyTorch gives for the cases of oracle_cases.py, with the inputs.
 
-Run where torch is installed: `python tests/ops/make_torch_values.py`. The tests read the file only.
+Run where torch is installed: `python tests/ops/make_ops_values.py`. The tests read the file only.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """Write torch_values.npz: what PyTorch computes where its formulas are also ours.
 
-Run it where PyTorch is installed: python tests/optim/make_torch_values.py
+Run it where PyTorch is installed: python tests/optim/make_optim_values.py
 """
 
 from __future__ import annotations
