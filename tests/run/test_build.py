@@ -162,7 +162,7 @@ HEAD = {"linear": {"features": 10}}
 RANGES = [
     ("model.layers", [{"dropout": {"rate": 1.5}}, "flatten", HEAD],
      "model.dropout_1: dropout rate must be at least 0 and below 1, not 1.5"),
-    ("model.dropout_1.rate", {"piecewise": {"boundaries": [3], "values": [0.5, 1.5]}},
+    ("model.layers", [{"dropout": {"rate": {"piecewise": {"boundaries": [3], "values": [0.5, 1.5]}}}}, "flatten", HEAD],
      "model.dropout_1: dropout rate must be at least 0 and below 1, not 1.5"),
     ("model.layers", [{"residual": {"layers": [{"dropout": {"rate": -0.1}}]}}, "flatten", HEAD],
      "model.residual_1.dropout_1: dropout rate must be at least 0 and below 1, not -0.1"),
