@@ -74,9 +74,11 @@ def test_two_layers_of_one_name_are_an_error(container, first, second):
         container(first, second)
 
 
-def test_a_layer_named_shortcut_beside_a_shortcut_is_an_error():
-    with pytest.raises(ValueError, match="2 layers have the name 'shortcut'"):
-        nn.residual(nn.linear(5, name="shortcut"), shortcut=nn.linear(5))
+@pytest.mark.parametrize("shortcut", [None, nn.linear(5)])
+def test_a_layer_of_a_residual_may_not_pass_for_its_shortcut(shortcut):
+    with pytest.raises(ValueError, match="the name 'shortcut' belongs to a residual's shortcut"):
+        nn.residual(nn.linear(5, name="shortcut"), nn.relu, shortcut=shortcut)
+    assert names(nn.serial(nn.linear(5, name="shortcut"))) == ["shortcut"]
 
 
 @pytest.mark.parametrize("name", ["a/b", "a b", "1", "a-b", "*", "conv.1"])
