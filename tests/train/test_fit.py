@@ -214,7 +214,7 @@ def test_a_regression_keeps_the_best_by_loss() -> None:
 
     data = Splits(part(33), part(7), part(5), (), "plane")
     # five epochs of nine steps, the last at a rate that throws the weights away
-    schedule = fnn.piecewise((36,), (0.1, 4.0))
+    schedule = fnn.piecewise((36,), (0.2, 4.0))
     result = fit(make, {"learning_rate": schedule}, data, epochs=5, batch_size=4, standardize=False)
     keys = {"loss", "penalty", "validation_loss"}
     assert all(set(metrics) == keys for metrics in result.history)
