@@ -58,3 +58,17 @@ def check_range(
     if not all(np.all(holds(numbers, bound)) for _, bound, holds in bounds):
         wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in bounds)
         raise ValueError(f"{name} must be {wanted}, not {value}")
+
+
+def known_number(name: str, hyperparameter: Hyperparameter) -> float | Array:
+    """The hyperparameter itself, where no count is at hand at which a schedule could be evaluated.
+
+    Raises:
+        TypeError: if it is a schedule.
+    """
+    if callable(hyperparameter):
+        raise TypeError(
+            f"{name} must be a number or a scalar array here, not a schedule; "
+            "pass the schedule's value at the current step, schedule(step)"
+        )
+    return hyperparameter

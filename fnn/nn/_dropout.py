@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fnn import ops
-from fnn._types import Array, Hyperparameter, Key, Params, State, check_range
+from fnn._types import Array, Hyperparameter, Key, Params, State, check_range, known_number
 from fnn.nn._layer import Layer, check_train
 
 
@@ -24,7 +24,7 @@ def dropout(rate: Hyperparameter = 0.5, *, name: str | None = None) -> Layer:
 
     Source: Srivastava et al. (2014), "Dropout".
     """
-    check_range("dropout rate", rate, at_least=0, below=1)
+    check_range("dropout rate", known_number("dropout rate", rate), at_least=0, below=1)
 
     def init(key: Key, x: Any) -> tuple[Params, State]:
         return {}, {}

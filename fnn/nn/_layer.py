@@ -294,10 +294,11 @@ def _check_names(params: Mapping[str, Any], children: Children) -> None:
 
 
 def walk(net: LayerLike, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-    """Every layer inside a network that has no layers inside itself, with its path, in network order."""
+    """Every layer of a network that cannot be taken apart further, with its path, in network order."""
     net = as_layer(net)
-    if not net.children:
+    if not net.children or net.rebuild is None:
         yield prefix.rstrip("/"), net
+        return
     for name, child in net.children:
         yield from walk(child, f"{prefix}{name}/")
 

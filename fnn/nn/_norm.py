@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from fnn import ops
-from fnn._types import Array, Hyperparameter, Key, Params, State, check_range
+from fnn._types import Array, Hyperparameter, Key, Params, State, check_range, known_number
 from fnn.nn._layer import Layer, as_shape, check_train
 
 
@@ -35,7 +35,7 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
 
     Source: Ioffe and Szegedy (2015), "Batch Normalization".
     """
-    check_range("momentum", momentum, at_least=0, at_most=1)
+    check_range("momentum", known_number("momentum", momentum), at_least=0, at_most=1)
     check_range("eps", eps, above=0)
 
     def init(key: Key, x: Any) -> tuple[Params, State]:
@@ -57,6 +57,8 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
     ) -> tuple[Array, State]:
         check_train(train)
         scale, bias = params["scale"], params["bias"]
+        if x.shape[-1] != scale.shape[0]:
+            raise ValueError(f"expected {scale.shape[0]} channels, got an input of shape {x.shape}")
         if not train:
             return ops.batch_norm(x, scale, bias, state["mean"], state["var"], eps=eps), state
         y, mean, var, count = ops.batch_norm_train(x, scale, bias, mask, eps=eps)

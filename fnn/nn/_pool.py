@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 from fnn import ops
@@ -60,4 +61,4 @@ def global_avg_pool(x: Array, /) -> Array:
 
 def flatten(x: Array, /) -> Array:
     """Each example as one vector: (N, …) → (N, features)."""
-    return x.reshape(x.shape[0], -1)
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))

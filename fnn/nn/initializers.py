@@ -12,7 +12,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from fnn._types import Array, DType, Hyperparameter, Key, Shape, check_range
+from fnn._types import Array, DType, Hyperparameter, Key, Shape, check_range, known_number
 
 Mode = Literal["fan_in", "fan_out", "fan_avg"]
 Distribution = Literal["normal", "uniform"]
@@ -92,7 +92,7 @@ def kaiming(
 def _scaled(
     key: Key, shape: Shape, dtype: DType, scale: Hyperparameter, mode: Mode, distribution: Distribution
 ) -> Array:
-    check_range("scale", scale, at_least=0)
+    check_range("scale", known_number("scale", scale), at_least=0)
     fan_in, fan_out = fans(shape)
     choices = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
     if mode not in choices:

@@ -29,7 +29,8 @@ def max_pool(
     sliding = sliding_window(x, window, window if stride is None else stride, padding, name="window")
     if _tiles(sliding):
         return _tiled(x, sliding).max((2, 4))
-    return jnp.stack(shifted(x, sliding, fill=-jnp.inf)).max(0)
+    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    return jnp.stack(shifted(x, sliding, fill=lowest)).max(0)
 
 
 def avg_pool(

@@ -8,9 +8,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fnn._types import Array, Hyperparameter, Metric, check_range
+from fnn._types import Array, Hyperparameter, Metric, check_range, known_number
 from fnn.optim._precision import at_least_float32
-from fnn.optim.schedules import known_number
 
 
 def softmax_cross_entropy(

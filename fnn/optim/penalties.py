@@ -9,9 +9,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from fnn._tree import matching
-from fnn._types import Array, Hyperparameter, Params, check_range
+from fnn._types import Array, Hyperparameter, Params, check_range, known_number
 from fnn.optim._precision import at_least_float32
-from fnn.optim.schedules import known_number
 
 
 def l1(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") -> Array:

@@ -48,20 +48,6 @@ def value_at(hyperparameter: Hyperparameter, count: Array | int) -> Array:
     return jnp.asarray(value, float)
 
 
-def known_number(name: str, hyperparameter: Hyperparameter) -> float | Array:
-    """The hyperparameter itself, where no count is at hand at which a schedule could be evaluated.
-
-    Raises:
-        TypeError: if it is a schedule.
-    """
-    if callable(hyperparameter):
-        raise TypeError(
-            f"{name} must be a number or a scalar array here, not a schedule; "
-            "pass the schedule's value at the current step, schedule(step)"
-        )
-    return hyperparameter
-
-
 # --- the schedules --------------------------------------------------------------------------------------
 
 

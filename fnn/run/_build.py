@@ -109,13 +109,11 @@ def make_and_values(config: Config, steps: int) -> tuple[Make, dict[str, Any]]:
             return tuple(part(v, f"{path}.{place}", keep_schedules) for place, v in enumerate(value))
         if not isinstance(value, Call):
             return value
-        kind = functions()[value.function].kind
-        if kind == "schedule" and not keep_schedules:
+        if functions()[value.function].kind == "schedule" and not keep_schedules:
             values[path] = whole._build(value, {}, path)
             return _Slot()
-        keep = keep_schedules or kind == "optimizer"
         arguments = [
-            (name, part(v, path if isinstance(v, Calls) else f"{path}.{name}", keep))
+            (name, part(v, path if isinstance(v, Calls) else f"{path}.{name}", keep_schedules))
             for name, v in value.arguments
         ]
         return Call(value.function, tuple(arguments))
@@ -129,6 +127,11 @@ def make_and_values(config: Config, steps: int) -> tuple[Make, dict[str, Any]]:
         steps,
     )
     return make, values
+
+
+def numbers_at(values: Values, step: int) -> dict[str, float]:
+    """The values with every schedule among them evaluated after `step` steps."""
+    return {path: float(value(step)) if callable(value) else value for path, value in values.items()}
 
 
 def call_plainly(call: Call, *data: Any) -> Any:

@@ -138,7 +138,7 @@ def check(raw: dict[str, Any], *, name: str = "run") -> Config:
     tables = {key: _table(raw.get(key, {}), key) for key in _SECTIONS if key != "seed"}
     for required in ("data", "model", "loss", "optimizer"):
         if required not in raw:
-            raise ConfigError(required, f"a [{required}] table is missing")
+            raise ConfigError(required, f"the table [{required}] is missing")
     penalties = tables["loss"].pop("penalties", [])
     augment = tables["train"].pop("augment", [])
     _no_others(tables["run"], ("directory",), "run")

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 import fnn
 from fnn.nn import LayerError
-from fnn.run._build import Make, call_plainly, make_and_values
+from fnn.run._build import Make, call_plainly, make_and_values, numbers_at
 from fnn.run._config import Config, ConfigError
 from fnn.train._fit import check_fit
 
@@ -35,7 +35,7 @@ class Prepared(NamedTuple):
     @property
     def summary(self) -> fnn.Summary:
         """The network as a table."""
-        return fnn.summary(self.make(self.values).net, self.sample)
+        return fnn.summary(self.make(numbers_at(self.values, 0)).net, self.sample)
 
 
 def prepare(config: Config) -> Prepared:
@@ -61,7 +61,7 @@ def _prepare(config: Config) -> Prepared:
         make, values = make_and_values(config, steps)
     scheduled = any(map(callable, values.values()))
     for step in (0, steps) if scheduled else (0,):  # ranges are checked at both ends of every schedule
-        numbers = {path: float(v(step)) if callable(v) else v for path, v in values.items()}
+        numbers = numbers_at(values, step)
         make(numbers)
         with _blamed_on("model"):
             check_fit(make, numbers, data, **_length(settings))

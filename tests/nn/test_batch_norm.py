@@ -332,3 +332,10 @@ def test_batch_moments():
         np.testing.assert_allclose(mean, rows(kept).mean(0), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(var, rows(kept).var(0, ddof=0), rtol=1e-5)
         assert count == len(kept) * 20
+
+
+def test_another_number_of_channels_is_refused():
+    net = nn.batch_norm()
+    params, state = net.init(jax.random.key(0), jnp.ones((2, 1)))
+    with pytest.raises(ValueError, match=r"expected 1 channels, got an input of shape \(2, 4\)"):
+        net.apply(params, state, jnp.ones((2, 4)))

@@ -524,3 +524,19 @@ def test_softmax_of_scores_far_apart(gap):
 def test_activations_are_names_of_fnn():
     assert fnn.relu is nn.relu
     assert fnn.softmax is nn.softmax
+
+
+@pytest.mark.parametrize("make", [nn.dropout, lambda rate: nn.batch_norm(momentum=rate)])
+def test_a_layer_takes_the_value_of_a_schedule_not_the_schedule(make):
+    with pytest.raises(TypeError, match="must be a number or a scalar array here, not a schedule"):
+        make(lambda count: 0.5)
+
+
+def test_flatten_of_no_examples():
+    assert nn.flatten(jnp.ones((0, 3, 4))).shape == (0, 12)
+
+
+def test_max_pool_of_integers():
+    x = jnp.arange(9).reshape(1, 3, 3, 1)
+    y, _ = nn.max_pool(3, stride=1, padding="SAME").apply({}, {}, x)
+    np.testing.assert_array_equal(y[0, :, :, 0], [[4, 5, 5], [7, 8, 8], [7, 8, 8]])

@@ -4,7 +4,7 @@ import copy
 import tomllib
 from pathlib import Path
 
-from fnn.run._build import make_and_values
+from fnn.run._build import make_and_values, numbers_at
 from fnn.run._config import check
 
 ROOT = Path(__file__).parents[2]
@@ -124,4 +124,4 @@ def without(key, text=SMALL):
 def made(raw, steps=10):
     """What a config makes: the structure, its hyperparameters and the task at its start."""
     make, values = make_and_values(check(raw), steps)
-    return make, values, make(values)
+    return make, values, make(numbers_at(values, 0))

@@ -330,7 +330,7 @@ CONFIGS = [
         "broken.toml: this is not TOML: Expected ']' at the end of a table declaration (at line 1, c",
     ),
     (["bytes.toml"], "bytes.toml: this is not TOML: 'utf-8' codec can't decode byte 0xff in position 0"),
-    (["empty.toml"], "empty.toml: data: a [data] table is missing"),
+    (["empty.toml"], "empty.toml: data: the table [data] is missing"),
     (["small.toml", "train.epochs"], "small.toml: train.epochs: an override is key=value, such as "),
     (["small.toml", "trian.epochs=3"], "small.toml: trian: there is no such key here; did you mean 'train'?"),
     (

@@ -432,11 +432,11 @@ def test_functions_of_another_kind(key, value, message):
 
 
 MISSING = [
-    (without("data"), "data: a [data] table is missing"),
-    (without("model"), "model: a [model] table is missing"),
-    (without("loss"), "loss: a [loss] table is missing"),
-    (without("optimizer"), "optimizer: a [optimizer] table is missing"),
-    ({}, "data: a [data] table is missing"),
+    (without("data"), "data: the table [data] is missing"),
+    (without("model"), "model: the table [model] is missing"),
+    (without("loss"), "loss: the table [loss] is missing"),
+    (without("optimizer"), "optimizer: the table [optimizer] is missing"),
+    ({}, "data: the table [data] is missing"),
     (without("data.use"), 'data: which data set? Write use = "…", with cifar10, digits, '),
     (
         without("loss.use"),

@@ -140,14 +140,14 @@ def test_json_is_written_whole_or_not_at_all(here):
 # --- checkpoints ----------------------------------------------------------------------------------------
 
 
-def make(hyperparameters, features=5):
+def make(hyperparameters, features=16):
     net = fnn.serial(fnn.linear(features), fnn.batch_norm(), fnn.linear(3))
     return net, fnn.softmax_cross_entropy, fnn.adam(hyperparameters)
 
 
 def state(make, seed=0, step=0):
-    x = jax.ShapeDtypeStruct((1, 4), jnp.float32)
-    moments = fnn.Moments(jnp.arange(4.0), jnp.ones(4))
+    x = jax.ShapeDtypeStruct((1, 64), jnp.float32)  # wide enough for a file of its own
+    moments = fnn.Moments(jnp.arange(64.0), jnp.ones(64))
     return fnn.init_state(make, 0.1, jax.random.key(seed), x, moments)._replace(step=jnp.asarray(step))
 
 
@@ -189,7 +189,8 @@ def test_a_checkpoint_that_is_missing(saved):
 
 
 def largest(folder):
-    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    """The file that holds the arrays."""
+    return max((folder / "ocdbt.process_0" / "d").iterdir(), key=lambda path: path.stat().st_size)
 
 
 DAMAGE = {
@@ -215,7 +216,7 @@ def test_a_checkpoint_that_is_damaged_is_one_sentence(saved, damage):
 
 def test_a_checkpoint_of_another_network_is_one_sentence(saved):
     directory, _ = saved
-    other = jax.eval_shape(lambda: state(lambda h: make(h, features=6)))
+    other = jax.eval_shape(lambda: state(lambda h: make(h, features=17)))
     with pytest.raises(ConfigError, match=r"^the checkpoint .* cannot be read: [^\n]*$"):
         load_checkpoint(directory, "best", other)
 

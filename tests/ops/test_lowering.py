@@ -1,0 +1,44 @@
+"""How a convolution is compiled on each platform."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from fnn import ops
+
+
+def gradients_in_scan(stride, groups):
+    """Both gradients of a convolution, inside a scan."""
+
+    def loss(kernel, x):
+        return jnp.square(ops.conv(x, kernel, stride=stride, groups=groups)).sum()
+
+    def step(carry, x):
+        d_kernel, dx = jax.grad(loss, (0, 1))(carry, x)
+        return carry - d_kernel, dx
+
+    return lambda kernel, xs: jax.lax.scan(step, kernel, xs)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_no_convolution_of_xla_is_left_on_cpu(stride, groups):
+    """XLA's own gradient convolutions fall onto a naive loop inside a scan; matrix products do not."""
+    kernel, xs = jnp.zeros((3, 3, 4 // groups, 8)), jnp.zeros((5, 2, 6, 6, 4))
+    lowered = jax.jit(gradients_in_scan(stride, groups)).lower(kernel, xs)
+    assert "convolution" not in lowered.as_text()
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_use_their_own_convolution(platform):
+    kernel, x = jnp.zeros((3, 3, 4, 8)), jnp.zeros((2, 6, 6, 4))
+    exported = jax.export.export(jax.jit(ops.conv), platforms=[platform])(x, kernel)
+    assert "stablehlo.convolution" in exported.mlir_module()
+
+
+def test_a_large_batch_is_convolved_in_blocks():
+    """The shifted images of a block stay in the cache, so those of a whole batch are never made at once."""
+    x, kernel = jnp.zeros((128, 14, 14, 64)), jnp.zeros((3, 3, 64, 64))
+    compiled = jax.jit(ops.conv).lower(x, kernel).compile()
+    whole = 128 * 14 * 14 * 9 * 64 * 4
+    assert compiled.memory_analysis().temp_size_in_bytes < whole / 2
