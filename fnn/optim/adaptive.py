@@ -1,26 +1,17 @@
-"""Optimizers with a learning rate for each parameter: AdaGrad, RMSProp and Adam.
+"""Optimizers with a learning rate for each parameter: AdaGrad, RMSProp and AdaDelta.
 
 Each divides by the root of the squared gradients it has seen, so a parameter with large gradients takes
-smaller steps. `eps` is outside the root in all of them, and a step of 0 / 0 is 0.
+smaller steps. `eps` is outside the root in AdaGrad and RMSProp, where a step of 0 / 0 is 0; in AdaDelta it
+has to be inside.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
-
 from fnn._types import Array, Hyperparameter, Params, check_range
 from fnn.optim.schedules import value_at
-from fnn.optim.transforms import Optimizer, Updates, first_count, leafwise, root, zeros_like
-
-
-def _over_root(x: Array, square: Array, eps: float | Array) -> Array:
-    """x / (√square + eps), and 0 where the denominator is 0."""
-    denominator = root(square) + eps
-    zero = denominator == 0
-    return jnp.where(zero, 0, x / jnp.where(zero, 1, denominator))
-
+from fnn.optim.transforms import Optimizer, Updates, first_count, leafwise, ratio, root, zeros_like
 
 # --- AdaGrad --------------------------------------------------------------------------------------------
 
@@ -90,7 +81,7 @@ def adagrad_update(
 
     def rule(g: Array, cache: Array) -> tuple[Array, Array]:
         cache = cache + g**2
-        return -learning_rate * _over_root(g, cache, eps), cache
+        return -learning_rate * ratio(g, root(cache) + eps), cache
 
     updates, sum_of_squares = leafwise(rule, grads, state.sum_of_squares)
     return updates, AdaGradState(state.count + 1, sum_of_squares)
@@ -172,116 +163,96 @@ def rmsprop_update(
 
     def rule(g: Array, cache: Array) -> tuple[Array, Array]:
         cache = decay * cache + (1 - decay) * g**2
-        return -learning_rate * _over_root(g, cache, eps), cache
+        return -learning_rate * ratio(g, root(cache) + eps), cache
 
     updates, mean_square = leafwise(rule, grads, state.mean_square)
     return updates, RMSPropState(state.count + 1, mean_square)
 
 
-# --- Adam -----------------------------------------------------------------------------------------------
+# --- AdaDelta -------------------------------------------------------------------------------------------
 
 
-class AdamState(NamedTuple):
-    """The state of `adam`."""
+class AdaDeltaState(NamedTuple):
+    """The state of `adadelta`."""
 
     count: Array  # type: ignore[assignment]  # () int32: steps taken
-    first_moment: Params  # m, running mean of g, shapes and dtypes of the parameters
-    second_moment: Params  # v, running mean of g², shapes and dtypes of the parameters
-    first_weight: Array  # () float32: 1 - Π b1, what the weights in m add up to
-    second_weight: Array  # () float32: 1 - Π b2, what the weights in v add up to
+    mean_square: Params  # running mean of g², shapes and dtypes of the parameters
+    mean_square_step: Params  # running mean of Δx², shapes and dtypes of the parameters
 
 
-def adam(
-    learning_rate: Hyperparameter,
-    b1: Hyperparameter = 0.9,
-    b2: Hyperparameter = 0.999,
-    eps: Hyperparameter = 1e-8,
-    bias_correction: bool = True,
+def adadelta(
+    learning_rate: Hyperparameter = 1.0, decay: Hyperparameter = 0.9, eps: Hyperparameter = 1e-6
 ) -> Optimizer:
-    """Adam: momentum divided by the root mean square of the gradient.
+    """AdaDelta: RMSProp whose step has the size of its own earlier steps, so it needs no learning rate.
 
-        m_{t+1} = b1 m_t + (1 - b1) g_t                    m̂ = m_{t+1} / (1 - b1^{t+1})
-        v_{t+1} = b2 v_t + (1 - b2) g_t²                   v̂ = v_{t+1} / (1 - b2^{t+1})
-        x_{t+1} = x_t - α_t m̂ / (√v̂ + eps)
-
-    The means start at 0, so at first their weights add up to less than 1; the correction divides by that
-    sum. Under a schedule of b1 it is 1 - Π b1_i, a product over the steps, and is carried in the state.
+        E[g²]_{t+1}  = decay · E[g²]_t + (1 - decay) · g_t²
+        Δx_t         = - √(E[Δx²]_t + eps) / √(E[g²]_{t+1} + eps) · g_t
+        E[Δx²]_{t+1} = decay · E[Δx²]_t + (1 - decay) · Δx_t²
+        x_{t+1}      = x_t + α_t Δx_t
 
     Args:
-        learning_rate: α, at least 0; where a gradient keeps its sign, about the size of a step.
-        b1: weight of the old mean of the gradient, at least 0 and below 1.
-        b2: weight of the old mean of its square, at least 0 and below 1.
-        eps: keeps the denominator from 0, in units of the gradient; at least 0.
-        bias_correction: whether m and v are divided by their sums of weights (structure, not a value).
+        learning_rate: α, at least 0; the paper has none, which is 1.
+        decay: weight of the old means, at least 0 and below 1.
+        eps: a squared step and a squared gradient; above 0.
 
     Raises:
         ValueError: if a number is out of its range.
 
-    This is Algorithm 1 of the paper, as in PyTorch and Optax. Keras takes the form at the end of the paper's
-    section 2, whose eps is not scaled by the correction of v and so acts more strongly in the first steps;
-    its default is 1e-7.
+    Here `eps` is inside both roots, unlike in the other optimizers: E[Δx²] starts at 0, and the first step,
+    about √(eps / (1 - decay)), is made of it. A larger eps starts faster. PyTorch, Optax and Keras have the
+    same formula; Keras's learning rate is 0.001 by default, a thousand times smaller.
 
-    Source: Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization".
+    Source: Zeiler 2012, "ADADELTA: An Adaptive Learning Rate Method".
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from fnn.optim import adam
-        >>> optimizer = adam(0.5)
-        >>> updates, state = optimizer.update(jnp.array([0.01, -200.0]), optimizer.init(jnp.zeros(2)))
-        >>> updates.round(3).tolist()
-        [-0.5, 0.5]
+        >>> from fnn.optim import adadelta
+        >>> optimizer = adadelta(decay=0.75, eps=1.0)
+        >>> updates, state = optimizer.update(jnp.array([4.0]), optimizer.init(jnp.zeros(1)))
+        >>> round(float(updates[0]), 4), float(state.mean_square[0])
+        (-1.7889, 4.0)
     """
     check_range("learning_rate", learning_rate, at_least=0)
-    check_range("b1", b1, at_least=0, below=1)
-    check_range("b2", b2, at_least=0, below=1)
-    check_range("eps", eps, at_least=0)
+    check_range("decay", decay, at_least=0, below=1)
+    check_range("eps", eps, above=0)
 
-    def update(grads: Updates, state: AdamState, params: Params | None = None) -> tuple[Updates, AdamState]:
-        return adam_update(
+    def update(
+        grads: Updates, state: AdaDeltaState, params: Params | None = None
+    ) -> tuple[Updates, AdaDeltaState]:
+        return adadelta_update(
             grads,
             state,
             learning_rate=value_at(learning_rate, state.count),
-            b1=value_at(b1, state.count),
-            b2=value_at(b2, state.count),
+            decay=value_at(decay, state.count),
             eps=value_at(eps, state.count),
-            bias_correction=bias_correction,
         )
 
-    return Optimizer(adam_init, update)
+    return Optimizer(adadelta_init, update)
 
 
-def adam_init(params: Params) -> AdamState:
+def adadelta_init(params: Params) -> AdaDeltaState:
     """The state before the first step."""
-    return AdamState(
-        count=first_count(),
-        first_moment=zeros_like(params),
-        second_moment=zeros_like(params),
-        first_weight=jnp.zeros((), float),
-        second_weight=jnp.zeros((), float),
+    return AdaDeltaState(
+        count=first_count(), mean_square=zeros_like(params), mean_square_step=zeros_like(params)
     )
 
 
-def adam_update(
+def adadelta_update(
     grads: Updates,
-    state: AdamState,
+    state: AdaDeltaState,
     /,
     *,
     learning_rate: float | Array,
-    b1: float | Array,
-    b2: float | Array,
+    decay: float | Array,
     eps: float | Array,
-    bias_correction: bool = True,
-) -> tuple[Updates, AdamState]:
-    """One step of `adam`, with its hyperparameters given as numbers."""
-    # 1 - b1^t is the running mean of the constant 1. Computed so, no digits cancel while b1^t is close to 1.
-    first_weight = (b1 * state.first_weight + (1 - b1)).astype(state.first_weight.dtype)
-    second_weight = (b2 * state.second_weight + (1 - b2)).astype(state.second_weight.dtype)
+) -> tuple[Updates, AdaDeltaState]:
+    """One step of `adadelta`, with its hyperparameters given as numbers."""
 
-    def rule(g: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
-        m = b1 * m + (1 - b1) * g
-        v = b2 * v + (1 - b2) * g**2
-        m_hat, v_hat = (m / first_weight, v / second_weight) if bias_correction else (m, v)
-        return -learning_rate * _over_root(m_hat, v_hat, eps), m, v
+    def rule(g: Array, square: Array, square_step: Array) -> tuple[Array, Array, Array]:
+        square = decay * square + (1 - decay) * g**2
+        step = -root(square_step + eps) / root(square + eps) * g
+        square_step = decay * square_step + (1 - decay) * step**2
+        return learning_rate * step, square, square_step
 
-    updates, first_moment, second_moment = leafwise(rule, grads, state.first_moment, state.second_moment)
-    return updates, AdamState(state.count + 1, first_moment, second_moment, first_weight, second_weight)
+    updates, mean_square, mean_square_step = leafwise(rule, grads, state.mean_square, state.mean_square_step)
+    return updates, AdaDeltaState(state.count + 1, mean_square, mean_square_step)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import xlogy
 
-from fnn._types import Array, Hyperparameter, Metric, check_range, known_number
+from fnn._types import Array, Hyperparameter, check_range, known_number
 from fnn.optim._precision import at_least_float32
+
+# --- of classes -----------------------------------------------------------------------------------------
 
 
 def softmax_cross_entropy(
@@ -47,15 +50,166 @@ def softmax_cross_entropy(
     """
     check_range("label_smoothing", label_smoothing, at_least=0, at_most=1)
     smoothing = known_number("label_smoothing", label_smoothing)
-    targets_are_classes = _are_classes(logits, targets)
+    targetsare_classes = are_classes(logits, targets)
     logits, classes = at_least_float32(logits), logits.shape[-1]
     # One-hot and a sum, since the gradient of picking by index is a scatter, slow on every platform.
-    probabilities = jax.nn.one_hot(targets, classes, dtype=logits.dtype) if targets_are_classes else targets
+    probabilities = jax.nn.one_hot(targets, classes, dtype=logits.dtype) if targetsare_classes else targets
     probabilities = (1 - smoothing) * probabilities + smoothing / classes
     losses = -jnp.sum(probabilities * jax.nn.log_softmax(logits), axis=-1)
-    if targets_are_classes:
+    if targetsare_classes:
         losses = jnp.where((targets >= 0) & (targets < classes), losses, jnp.nan)
     return losses
+
+
+def sigmoid_cross_entropy(logits: Array, targets: Array, /) -> Array:
+    """Cross-entropy of independent yes-or-no questions, in nats; the mean over an example's questions.
+
+        H_n = mean_c [ -t_{n,c} log p_{n,c} - (1 - t_{n,c}) log(1 - p_{n,c}) ],    p = sigmoid(logits)
+
+    Args:
+        logits: shape (N, ...), a score for each question: (N,) for two classes, (N, C) for C labels of which
+            any number may apply.
+        targets: the same shape, integers 0 and 1, booleans or probabilities.
+
+    Returns:
+        Shape (N,), float32 or wider: ln 2 where the logits are 0. The gradient of an element is
+        (sigmoid(logit) - t) / C. A target outside 0 … 1 gives NaN, since compiled code cannot raise.
+
+    Raises:
+        ValueError: if the shapes differ, or have no axis for the examples.
+
+    The mean over C makes the batch's mean that of PyTorch's BCEWithLogitsLoss and of Keras's
+    BinaryCrossentropy(from_logits=True). The negative log-likelihood of an example is C times as large;
+    Optax's sigmoid_binary_cross_entropy returns the elements and leaves the choice open.
+
+    Source: Bishop 2006, "Pattern Recognition and Machine Learning", section 4.3.2.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from fnn.optim import sigmoid_cross_entropy
+        >>> logits = jnp.array([[0.0, 0.0], [9.0, -9.0]])
+        >>> losses = sigmoid_cross_entropy(logits, jnp.array([[1, 0], [1, 0]]))
+        >>> [round(float(loss), 4) for loss in losses]
+        [0.6931, 0.0001]
+    """
+    z, t = _alike("logits", logits, targets)
+    # softplus(-z) is -log p without the logarithm of a number that has become 0 or 1.
+    losses = t * jax.nn.softplus(-z) + (1 - t) * jax.nn.softplus(z)
+    return _example_mean(jnp.where((t >= 0) & (t <= 1), losses, jnp.nan))
+
+
+def kl_divergence(logits: Array, targets: Array, /) -> Array:
+    """The Kullback-Leibler divergence of the softmax of the logits from the targets, in nats.
+
+        KL(t ‖ p) = Σ_c t_c (log t_c - log p_c),    p = softmax(logits),    0 log 0 = 0
+
+    Args:
+        logits: shape (..., C), the scores of C classes before the softmax.
+        targets: probabilities, floats of shape (..., C), such as another network's.
+
+    Returns:
+        Shape (...), float32 or wider; 0 where p = t. It is the cross-entropy less the entropy of t, so both
+        have the gradient softmax(logits) - t with respect to the logits.
+
+    Raises:
+        ValueError: if the targets are not probabilities of that shape.
+
+    PyTorch's KLDivLoss takes log-probabilities, and its default reduction divides by C as well. Keras's
+    KLDivergence takes probabilities and moves those below 1e-7 up to it.
+
+    Source: Kullback and Leibler 1951, "On Information and Sufficiency".
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from fnn.optim import kl_divergence
+        >>> losses = kl_divergence(jnp.zeros((2, 2)), jnp.array([[0.5, 0.5], [1.0, 0.0]]))
+        >>> [round(float(loss), 4) for loss in losses]
+        [0.0, 0.6931]
+    """
+    if are_classes(logits, targets):
+        raise ValueError("kl_divergence needs float targets (probabilities), not integer classes")
+    t = at_least_float32(targets)
+    return jnp.sum(xlogy(t, t) - t * jax.nn.log_softmax(at_least_float32(logits)), axis=-1)
+
+
+def multiclass_hinge(logits: Array, targets: Array, /, *, margin: Hyperparameter = 1.0) -> Array:
+    """The multiclass support vector machine's loss: what each other class lacks to the margin.
+
+        L = Σ_{j ≠ y} max(0, s_j - s_y + Δ)
+
+    Args:
+        logits: shape (..., C), the scores s of C classes.
+        targets: the classes y, integers of shape (...).
+        margin: Δ, by how much the true class's score should be the larger; at least 0.
+
+    Returns:
+        Shape (...), float32 or wider, in the unit of the scores: Δ (C - 1) where the logits are equal. The
+        gradient of a term at its kink is 0. A class outside 0 … C - 1 gives NaN.
+
+    Raises:
+        ValueError: if the targets are not classes of that shape, or the margin is out of range.
+
+    This is the sum of Weston and Watkins. PyTorch's MultiMarginLoss divides it by C. Keras's
+    CategoricalHinge and Optax's multiclass_hinge_loss take the largest term alone (Crammer and Singer).
+
+    Source: Weston and Watkins 1999, "Support Vector Machines for Multi-Class Pattern Recognition"; the form
+    is that of Stanford's course CS231n, "Linear classification".
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from fnn.optim import multiclass_hinge
+        >>> multiclass_hinge(jnp.array([[13.0, -7.0, 11.0], [0.0, 0.0, 0.0]]), jnp.array([0, 1])).tolist()
+        [0.0, 2.0]
+    """
+    check_range("margin", margin, at_least=0)
+    true = _one_hot(logits, targets)
+    s = at_least_float32(logits)
+    lacking = s - jnp.sum(true * s, axis=-1, keepdims=True) + known_number("margin", margin)
+    return jnp.sum((1 - true) * jax.nn.relu(lacking), axis=-1)
+
+
+def perceptron_loss(logits: Array, targets: Array, /) -> Array:
+    """The perceptron's loss: by how much the best of the other classes beats the true one.
+
+        L = max_j s_j - s_y
+
+    Args:
+        logits: shape (..., C), the scores s of C classes.
+        targets: the classes y, integers of shape (...).
+
+    Returns:
+        Shape (...), float32 or wider; 0 where the true class wins. The gradient of a mistake is +1 at the
+        best other class r (of equals the first) and -1 at y. A class outside 0 … C - 1 gives NaN.
+
+    Raises:
+        ValueError: if the targets are not classes of that shape.
+
+    Gradient descent with rate 1 on one example at a time is therefore the perceptron rule: with scores
+    s = xᵀW + b, a mistake moves w_y by +x and w_r by -x. A tie s_r = s_y is a mistake, whose loss is 0 and
+    whose gradient is not: weights that start at 0 begin to move, and the mistake bound asks for it. The
+    derivative of max that frameworks take there would split the step between the tied classes. `accuracy`
+    knows no ties: of equal scores the first wins.
+
+    Source: Rosenblatt 1958, "The Perceptron"; for several classes Crammer and Singer 2003,
+    "Ultraconservative Online Algorithms for Multiclass Problems".
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from fnn.optim import perceptron_loss
+        >>> jax.grad(perceptron_loss)(jnp.array([1.0, 3.0, 2.0]), jnp.array(0)).tolist()
+        [-1.0, 1.0, 0.0]
+        >>> jax.grad(perceptron_loss)(jnp.zeros(3), jnp.array(2)).tolist()
+        [1.0, 0.0, -1.0]
+    """
+    true = _one_hot(logits, targets)
+    s = at_least_float32(logits)
+    best = jnp.argmax(jnp.where(true == 1, -jnp.inf, s), axis=-1)
+    behind = jnp.sum((jax.nn.one_hot(best, s.shape[-1], dtype=s.dtype) - true) * s, axis=-1)
+    return jnp.where(behind < 0, 0, behind)
+
+
+# --- of numbers -----------------------------------------------------------------------------------------
 
 
 def mean_squared_error(predictions: Array, targets: Array, /) -> Array:
@@ -82,41 +236,80 @@ def mean_squared_error(predictions: Array, targets: Array, /) -> Array:
         >>> mean_squared_error(predictions, jnp.array([[1.0, 0.0], [3.0, 1.0]])).tolist()
         [2.0, 5.0]
     """
-    if predictions.shape != targets.shape:
-        raise ValueError(
-            f"predictions and targets must have the same shape, not {predictions.shape} and {targets.shape}"
-        )
-    if predictions.ndim == 0:
-        raise ValueError("predictions must have an axis of examples, shape (N, ...), not shape ()")
-    difference = at_least_float32(predictions) - at_least_float32(targets)
-    return jnp.mean(jnp.square(difference), axis=tuple(range(1, difference.ndim)))
+    y, t = _alike("predictions", predictions, targets)
+    return _example_mean(jnp.square(y - t))
 
 
-def accuracy(logits: Array, targets: Array, /) -> Metric:
-    """Whether the largest logit is the target's class: 1 where it is, 0 where not.
+def mean_absolute_error(predictions: Array, targets: Array, /) -> Array:
+    """The mean absolute difference of each example, which outliers move less than the squared one.
+
+        MAE_n = mean_i |y_{n,i} - t_{n,i}|
 
     Args:
-        logits: shape (..., C).
-        targets: classes, integers of shape (...), or probabilities, floats of shape (..., C), whose class is
-            the most probable one. Of equal values the first counts.
+        predictions: shape (N, ...).
+        targets: the same shape.
 
     Returns:
-        Shape (...), float32.
+        Shape (N,), float32 or wider, in the unit of the targets. The gradient where y = t is 0.
 
     Raises:
-        ValueError: if the shape or the type of the targets does not fit.
+        ValueError: if the shapes differ, or have no axis for the examples.
+
+    Source: Hastie, Tibshirani and Friedman 2009, "The Elements of Statistical Learning", section 10.6.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from fnn.optim import accuracy
-        >>> accuracy(jnp.array([[0.1, 2.0], [0.3, -1.0]]), jnp.array([1, 1])).tolist()
-        [1.0, 0.0]
+        >>> from fnn.optim import mean_absolute_error
+        >>> predictions = jnp.array([[1.0, 2.0], [0.0, 0.0]])
+        >>> mean_absolute_error(predictions, jnp.array([[1.0, 0.0], [3.0, 1.0]])).tolist()
+        [1.0, 2.0]
     """
-    classes = targets if _are_classes(logits, targets) else jnp.argmax(targets, axis=-1)
-    return (jnp.argmax(logits, axis=-1) == classes).astype(jnp.float32)
+    y, t = _alike("predictions", predictions, targets)
+    return _example_mean((y - t) * jnp.sign(y - t))  # the gradient of jnp.abs at 0 is 1
 
 
-def _are_classes(logits: Array, targets: Array) -> bool:
+def huber(predictions: Array, targets: Array, /, *, delta: Hyperparameter = 1.0) -> Array:
+    """Huber's error: squared near 0, absolute beyond, so that one outlier pulls no more than another.
+
+        h(d) = d² / 2              for |d| ≤ δ
+        h(d) = δ (|d| - δ / 2)     beyond
+        H_n  = mean_i h(y_{n,i} - t_{n,i})
+
+    Args:
+        predictions: shape (N, ...).
+        targets: the same shape.
+        delta: δ, where the line begins, in the unit of the targets; above 0.
+
+    Returns:
+        Shape (N,), float32 or wider, in the squared unit of the targets. The gradient of an element is its
+        difference cut to -δ … δ. Within δ it is half of `mean_squared_error`, which has no factor one half.
+
+    Raises:
+        ValueError: if the shapes differ, or have no axis for the examples, or delta is out of range.
+
+    PyTorch's HuberLoss, Keras's Huber and Optax's huber_loss are the same; PyTorch's SmoothL1Loss is this
+    divided by its beta = δ, and equal at δ = 1.
+
+    Source: Huber 1964, "Robust Estimation of a Location Parameter".
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from fnn.optim import huber
+        >>> huber(jnp.array([0.5, 3.0]), jnp.zeros(2)).tolist()
+        [0.125, 2.5]
+    """
+    check_range("delta", delta, above=0)
+    delta = known_number("delta", delta)
+    y, t = _alike("predictions", predictions, targets)
+    size = jnp.abs(y - t)
+    near = jnp.minimum(size, delta)  # nothing large is squared
+    return _example_mean(near**2 / 2 + delta * (size - near))
+
+
+# --- what losses and metrics are built from -------------------------------------------------------------
+
+
+def are_classes(logits: Array, targets: Array) -> bool:
     """True for targets that are classes, False for probabilities; ValueError for anything else."""
     if logits.ndim == 0:
         raise ValueError("logits must have an axis of classes, shape (..., C), not shape ()")
@@ -131,3 +324,28 @@ def _are_classes(logits: Array, targets: Array) -> bool:
             f"{kind} for logits of shape {logits.shape} must have shape {wanted}, not {targets.shape}"
         )
     return is_class
+
+
+def _one_hot(logits: Array, targets: Array) -> Array:
+    """Classes as rows of the identity, NaN for a class that does not exist; ValueError for anything else."""
+    if not are_classes(logits, targets):
+        raise ValueError("this loss needs integer targets (classes), not probabilities")
+    classes, dtype = logits.shape[-1], at_least_float32(logits).dtype
+    exists = (targets >= 0) & (targets < classes)
+    return jnp.where(exists[..., None], jax.nn.one_hot(targets, classes, dtype=dtype), jnp.nan)
+
+
+def _alike(name: str, outputs: Array, targets: Array) -> tuple[Array, Array]:
+    """Outputs and targets in float32 or wider; ValueError where their shapes differ or are ()."""
+    if outputs.shape != targets.shape:
+        raise ValueError(
+            f"{name} and targets must have the same shape, not {outputs.shape} and {targets.shape}"
+        )
+    if outputs.ndim == 0:
+        raise ValueError(f"{name} must have an axis of examples, shape (N, ...), not shape ()")
+    return at_least_float32(outputs), at_least_float32(targets)
+
+
+def _example_mean(elements: Array) -> Array:
+    """The mean over all axes but the first."""
+    return jnp.mean(elements, axis=tuple(range(1, elements.ndim)))

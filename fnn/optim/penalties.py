@@ -1,7 +1,6 @@
 """Penalties: what is added to the loss to keep the weights small.
 
-Only leaves whose path matches the pattern count: by default the kernels, not biases or scales. Penalties
-add up: `l1(params, a) + l2(params, b)` is the elastic net.
+Only leaves whose path matches the pattern count: by default the kernels, not biases or scales.
 """
 
 from __future__ import annotations
@@ -77,3 +76,38 @@ def l2(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") ->
     check_range("strength", strength, at_least=0)
     kernels = [at_least_float32(w) for w in matching(params, pattern)]
     return known_number("strength", strength) * sum((jnp.sum(jnp.square(w)) for w in kernels), jnp.zeros(()))
+
+
+def elastic_net(
+    params: Params, /, strength: Hyperparameter, beta: Hyperparameter = 1.0, pattern: str = "*kernel"
+) -> Array:
+    """Absolute and squared weights together: as sparse as `l1`, but weights that go together stay together.
+
+        R(w) = strength · Σ (β w² + |w|)
+
+    Args:
+        params: a pytree of parameters.
+        strength: λ, at least 0.
+        beta: β, the weight of the squares beside the absolute values, at least 0; 0 leaves `l1`.
+        pattern: shell pattern on the path of a leaf; `*` also crosses `/`.
+
+    Returns:
+        A scalar, float32 or wider: l1(λ) + l2(λ β). Its gradient is λ (2 β w + sign(w)), which is 0 at w = 0.
+
+    Raises:
+        ValueError: if the pattern matches no parameter, or `strength` or `beta` is a number below 0.
+
+    scikit-learn's ElasticNet writes the same as α (ρ |w| + (1 - ρ) w² / 2): λ = α ρ and β = (1 - ρ) / 2ρ.
+
+    Source: Zou and Hastie 2005, "Regularization and Variable Selection via the Elastic Net".
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from fnn.optim import elastic_net
+        >>> params = {"linear_1": {"kernel": jnp.array([[3.0, -4.0]]), "bias": jnp.array([9.0, 9.0])}}
+        >>> float(elastic_net(params, 0.5, beta=0.1))
+        4.75
+    """
+    check_range("beta", beta, at_least=0)
+    squares = l2(params, strength, pattern)
+    return known_number("beta", beta) * squares + l1(params, strength, pattern)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn._tree import combine, partition
 from fnn._types import Array, Hyperparameter, Params, check_range
 from fnn.optim._precision import at_least_float32
 from fnn.optim.schedules import value_at
@@ -77,9 +78,7 @@ def chain(*transforms: Optimizer) -> Optimizer:
     if not transforms:
         raise TypeError("chain needs at least one optimizer")
     for transform in transforms:
-        if not (hasattr(transform, "init") and hasattr(transform, "update")):
-            name = getattr(transform, "__name__", repr(transform))
-            raise TypeError(f"chain takes optimizers, not {name}; an optimizer's function has to be called")
+        check_optimizer("chain", transform)
 
     def init(params: Params) -> tuple[OptimizerState, ...]:
         return tuple(transform.init(params) for transform in transforms)
@@ -118,7 +117,7 @@ def global_norm(tree: Updates, /) -> Array:
 
 
 class ClipState(NamedTuple):
-    """The state of `clip_by_global_norm`."""
+    """The state of `clip_by_global_norm` and `clip_by_value`."""
 
     count: Array  # type: ignore[assignment]  # () int32: steps taken
 
@@ -156,7 +155,7 @@ def clip_by_global_norm(max_norm: Hyperparameter) -> Optimizer:
 
 
 def clip_by_global_norm_init(params: Params) -> ClipState:
-    """The state before the first step."""
+    """The state before the first step of `clip_by_global_norm` or `clip_by_value`."""
     return ClipState(count=first_count())
 
 
@@ -166,6 +165,43 @@ def clip_by_global_norm_update(
     """One step of `clip_by_global_norm`, with its hyperparameter given as a number."""
     shrink = max_norm / jnp.maximum(global_norm(grads), max_norm)
     (updates,) = leafwise(lambda g: (g * shrink,), grads)
+    return updates, ClipState(state.count + 1)
+
+
+def clip_by_value(limit: Hyperparameter) -> Optimizer:
+    """Cut each number of the gradient off at a largest size; its direction may turn.
+
+        g ← min(max(g, -limit), limit)
+
+    Args:
+        limit: the largest absolute value that passes unchanged; above 0.
+
+    Raises:
+        ValueError: if `limit` is a number that is not above 0.
+
+    A NaN stays one and spares the other numbers. PyTorch's clip_grad_value_ and Optax's clip compute the
+    same.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from fnn.optim import clip_by_value
+        >>> clip = clip_by_value(1.0)
+        >>> clip.update(jnp.array([0.5, -4.0]), clip.init(jnp.zeros(2)))[0].tolist()
+        [0.5, -1.0]
+    """
+    check_range("limit", limit, above=0)
+
+    def update(grads: Updates, state: ClipState, params: Params | None = None) -> tuple[Updates, ClipState]:
+        return clip_by_value_update(grads, state, limit=value_at(limit, state.count))
+
+    return Optimizer(clip_by_global_norm_init, update)
+
+
+def clip_by_value_update(
+    grads: Updates, state: ClipState, /, *, limit: float | Array
+) -> tuple[Updates, ClipState]:
+    """One step of `clip_by_value`, with its hyperparameter given as a number."""
+    (updates,) = leafwise(lambda g: (jnp.clip(g, -limit, limit),), grads)
     return updates, ClipState(state.count + 1)
 
 
@@ -195,6 +231,38 @@ def leafwise(rule: Callable[..., tuple[Array, ...]], grads: Updates, *slots: Any
     return tuple(column(i) for i in range(1 + len(slots)))
 
 
+def update_matching(
+    rule: Callable[[Array, Array], Array], updates: Updates, params: Params, pattern: str
+) -> Updates:
+    """Apply `rule(update, x) -> update` where the path matches the pattern; other updates stay.
+
+    Raises:
+        ValueError: if the pattern matches no parameter.
+    """
+    matched, rest = partition(updates, pattern)
+    weights, _ = partition(params, pattern)
+    matched, _ = leafwise(lambda update, x: (rule(update, x), x), matched, weights)
+    return combine(matched, rest)
+
+
+def needed(params: Params | None, optimizer: str) -> Params:
+    """The parameters, where an update cannot do without them.
+
+    Raises:
+        TypeError: if they were left out.
+    """
+    if params is None:
+        raise TypeError(f"{optimizer} needs the parameters: update(grads, state, params)")
+    return params
+
+
+def check_optimizer(taker: str, optimizer: Any) -> None:
+    """Raise TypeError where something is not an optimizer."""
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        name = getattr(optimizer, "__name__", repr(optimizer))
+        raise TypeError(f"{taker} takes optimizers, not {name}; an optimizer's function has to be called")
+
+
 def zeros_like(params: Params) -> Any:
     """A slot of zeros for each parameter, in its shape and dtype."""
     return jax.tree.map(jnp.zeros_like, params)
@@ -209,3 +277,9 @@ def root(square: Array) -> Array:
     """√square, whose gradient at 0 is 0 and not infinite, so that one may differentiate through training."""
     zero = square == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
+
+
+def ratio(x: Array, denominator: Array) -> Array:
+    """x / denominator, and 0 where the denominator is 0."""
+    zero = denominator == 0
+    return jnp.where(zero, 0, x / jnp.where(zero, 1, denominator))

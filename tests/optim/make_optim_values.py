@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-STEPS = 20
+STEPS = 100
 
 
 def main() -> None:
@@ -51,6 +51,28 @@ def main() -> None:
     values["rmsprop"] = trajectory(lambda x: o.RMSprop(x, lr=0.05, alpha=0.9, eps=0.1))
     values["adam"] = trajectory(lambda x: o.Adam(x, lr=0.1, betas=(0.8, 0.99), eps=0.1))
 
+    values["adadelta"] = trajectory(lambda x: o.Adadelta(x, lr=0.3, rho=0.9, eps=1e-2))
+    values["adamax"] = trajectory(lambda x: o.Adamax(x, lr=0.1, betas=(0.8, 0.9), eps=0.1))
+    # A decay so large that 0.96^decay is 0 leaves b1 constant.
+    values["nadam"] = trajectory(lambda x: o.NAdam(x, lr=0.1, betas=(0.8, 0.99), eps=0.1, momentum_decay=1e9))
+    values["adamw"] = trajectory(lambda x: o.AdamW(x, lr=0.1, betas=(0.8, 0.99), eps=0.1, weight_decay=0.3))
+
+    # Muon, on x as one kernel of shape (inputs, outputs), which PyTorch keeps as (outputs, inputs). Its
+    # iteration rounds to bfloat16; here that is switched off.
+    torch.Tensor.bfloat16 = lambda tensor: tensor.double().clone()
+    for inputs, outputs in ((2, 3), (3, 2)):
+        kernel = torch.tensor(values["start"].reshape(inputs, outputs))
+        weight = torch.nn.Parameter(kernel.T.clone())
+        optimizer = o.Muon([weight], lr=0.01, momentum=0.8, weight_decay=0.1)
+        points = []
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            x = weight.T.reshape(6)
+            (0.5 * x @ matrix @ x + torch.log(torch.cosh(x)).sum()).backward()
+            optimizer.step()
+            points.append(weight.detach().T.reshape(6).numpy().copy())
+        values[f"muon_{inputs}_{outputs}"] = np.stack(points)
+
     # Clipping
     gradient = torch.tensor(random.normal(size=6) * 3)
     values["clip_gradient"] = gradient.numpy().copy()
@@ -58,6 +80,9 @@ def main() -> None:
     x.grad = gradient.clone()
     torch.nn.utils.clip_grad_norm_([x], 0.5)
     values["clipped"] = x.grad.numpy().copy()
+    x.grad = gradient.clone()
+    torch.nn.utils.clip_grad_value_([x], 0.5)
+    values["clipped_by_value"] = x.grad.numpy().copy()
 
     # Cross-entropy
     values["logits"] = random.normal(size=(5, 4)) * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from fnn import optim
 
 TORCH = np.load(Path(__file__).with_name("torch_values.npz"))
+MORE = np.load(Path(__file__).with_name("torch_loss_values.npz"))
 
 
 @pytest.fixture
@@ -128,22 +130,187 @@ def test_the_squared_error_of_bytes_does_not_wrap_around() -> None:
     assert loss.tolist() == [255**2 / 2]
 
 
-# --- accuracy ---------------------------------------------------------------------------------------------
+# --- all of them ------------------------------------------------------------------------------------------
+
+# Loss, the name of its targets and of its values in PyTorch, and ours over PyTorch's.
+PYTORCH: dict[str, tuple[Any, str, str, float]] = {
+    "sigmoid_cross_entropy": (optim.sigmoid_cross_entropy, "labels", "sigmoid_cross_entropy", 1),
+    "sigmoid_cross_entropy of fractions": (
+        optim.sigmoid_cross_entropy,
+        "fractions",
+        "sigmoid_cross_entropy_fractions",
+        1,
+    ),
+    "mean_absolute_error": (optim.mean_absolute_error, "numbers", "mean_absolute_error", 1),
+    "huber": (partial(optim.huber, delta=0.7), "numbers", "huber", 1),
+    "huber and SmoothL1Loss": (partial(optim.huber, delta=0.7), "numbers", "smooth_l1", 0.7),
+    "multiclass_hinge": (partial(optim.multiclass_hinge, margin=1.5), "classes", "multi_margin", 4),
+    "kl_divergence": (optim.kl_divergence, "probabilities", "kl_divergence", 1),
+}
 
 
-def test_accuracy_is_one_or_zero_per_example() -> None:
-    logits = jnp.array([[0.1, 0.9, 0.0], [5.0, -1.0, 2.0], [0.0, 0.0, 1.0]])
-    assert optim.accuracy(logits, jnp.array([1, 2, 2])).tolist() == [1, 0, 1]
-    assert optim.accuracy(logits, jnp.array([1, 2, 2])).dtype == jnp.float32
-    probabilities = jnp.array([[0.2, 0.7, 0.1], [0.2, 0.3, 0.5], [0.3, 0.3, 0.4]])
-    assert optim.accuracy(logits, probabilities).tolist() == [1, 0, 1]
-    assert optim.accuracy(logits[None], jnp.array([[1, 0, 0]])).tolist() == [[1, 1, 0]]
+def losses_and_gradient(loss: Any, outputs: Any, targets: Any) -> tuple[Any, Any]:
+    """One loss per example, and the gradient of their sum."""
+
+    def total(outputs: Any) -> Any:
+        losses = loss(outputs, targets)
+        return losses.sum(), losses
+
+    gradient, losses = jax.jit(jax.grad(total, has_aux=True))(outputs)
+    return losses, gradient
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", PYTORCH)
+def test_a_loss_and_its_gradient_are_those_of_pytorch(name: str) -> None:
+    loss, targets, values, factor = PYTORCH[name]
+    losses, gradient = losses_and_gradient(loss, jnp.asarray(MORE["outputs"]), jnp.asarray(MORE[targets]))
+    np.testing.assert_allclose(losses, factor * MORE[values], rtol=1e-12)
+    np.testing.assert_allclose(gradient, factor * MORE[f"{values}_gradient"], rtol=1e-12, atol=1e-15)
+
+
+# Loss, outputs, targets, and by hand: the losses and the gradient of their sum.
+BY_HAND: dict[str, tuple[Any, Any, Any, Any, Any]] = {
+    "sigmoid at 0": (optim.sigmoid_cross_entropy, [0.0, 0.0], [0, 1], [np.log(2)] * 2, [0.5, -0.5]),
+    "sigmoid, far": (optim.sigmoid_cross_entropy, [1e4, 1e4, -1e4], [0, 1, 0], [1e4, 0, 0], [1, 0, 0]),
+    "sigmoid, sure": (
+        optim.sigmoid_cross_entropy,
+        [[20.0, -20.0]],
+        [[1, 0]],
+        [np.exp(-20)],
+        [[-np.exp(-20) / 2, np.exp(-20) / 2]],
+    ),
+    "sigmoid of halves": (
+        optim.sigmoid_cross_entropy,
+        [[1e4], [-1e4]],
+        [[0.5], [0.5]],
+        [5e3, 5e3],
+        [[0.5], [-0.5]],
+    ),
+    "hinge of equal scores": (optim.multiclass_hinge, [[3.0] * 3], [1], [2], [[1, -2, 1]]),
+    "hinge at the kink": (optim.multiclass_hinge, [[2.0, 1.0, 0.5]], [0], [0], [[0, 0, 0]]),
+    "hinge, far": (optim.multiclass_hinge, [[1e4, -1e4]], [1], [2e4 + 1], [[1, -1]]),
+    "CS231n's image": (
+        optim.multiclass_hinge,
+        [[13.0, -7.0, 11.0]],
+        [1],
+        [13 + 7 + 1 + 11 + 7 + 1],
+        [[1, -2, 1]],
+    ),
+    "perceptron, right": (optim.perceptron_loss, [[3.0, 1.0]], [0], [0], [[0, 0]]),
+    "perceptron, mistaken": (optim.perceptron_loss, [[3.0, 1.0, 2.0]], [1], [2], [[1, -1, 0]]),
+    "perceptron, two rivals": (optim.perceptron_loss, [[3.0, 1.0, 3.0]], [1], [2], [[1, -1, 0]]),
+    "perceptron, tied": (optim.perceptron_loss, [[1.0, 2.0, 2.0]], [1], [0], [[0, -1, 1]]),
+    "perceptron, of one class": (optim.perceptron_loss, [[1.0]], [0], [0], [[0]]),
+    "absolute": (optim.mean_absolute_error, [[1.0, 2.0]], [[3.0, 2.0]], [1], [[-0.5, 0]]),
+    "huber": (
+        optim.huber,
+        [0.0, 0.5, 1.0, -1.0, 3.0, -1e30],
+        [0.0] * 6,
+        [0, 0.125, 0.5, 0.5, 2.5, 1e30],
+        [0, 0.5, 1, -1, 1, -1],
+    ),
+    "KL of nothing": (optim.kl_divergence, [[0.0, 0.0]], [[1.0, 0.0]], [np.log(2)], [[-0.5, 0.5]]),
+    "KL of the same": (optim.kl_divergence, [[0.0, 0.0]], [[0.5, 0.5]], [0], [[0, 0]]),
+    "KL, far": (optim.kl_divergence, [[1e4, -1e4]], [[0.0, 1.0]], [2e4], [[1, -1]]),
+}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("name", BY_HAND)
+def test_a_loss_by_hand(name: str, dtype: Any) -> None:
+    loss, outputs, targets, expected, slope = BY_HAND[name]
+    losses, gradient = losses_and_gradient(loss, jnp.array(outputs, dtype), jnp.array(targets))
+    rtol = 1e-5 if dtype == jnp.float32 else 1e-2
+    np.testing.assert_allclose(losses, np.array(expected), rtol=rtol, atol=1e-12)
+    np.testing.assert_allclose(np.asarray(gradient, np.float32), np.array(slope), rtol=rtol, atol=1e-12)
+    assert (losses.dtype, gradient.dtype) == (jnp.float32, dtype)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(
+    ("loss", "targets"),
+    [
+        (optim.multiclass_hinge, "classes"),
+        (optim.perceptron_loss, "classes"),
+        (optim.kl_divergence, "probabilities"),
+    ],
+)
+def test_leading_axes_stay(loss: Any, targets: str) -> None:
+    outputs, targets = jnp.asarray(MORE["outputs"]), jnp.asarray(MORE[targets])
+    losses = loss(outputs.reshape(2, 3, 4), targets.reshape(2, 3, *targets.shape[1:]))
+    np.testing.assert_allclose(losses, loss(outputs, targets).reshape(2, 3), rtol=1e-14)
+
+
+@pytest.mark.parametrize("loss", [optim.sigmoid_cross_entropy, optim.mean_absolute_error, optim.huber])
+def test_the_mean_is_over_all_but_the_first_axis(loss: Any) -> None:
+    random = np.random.default_rng(2)
+    for shape in ((4,), (4, 1), (4, 2, 3)):
+        y, t = random.uniform(size=(2, *shape)).astype(np.float32)
+        elements = loss(jnp.asarray(y.ravel()), jnp.asarray(t.ravel()))
+        losses = loss(jnp.asarray(y), jnp.asarray(t))
+        np.testing.assert_allclose(losses, elements.reshape(4, -1).mean(-1), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_divergence_is_cross_entropy_less_entropy() -> None:
+    logits, t = jnp.asarray(MORE["outputs"]), MORE["probabilities"]
+    entropy = -(t * np.log(np.where(t == 0, 1, t))).sum(-1)
+    cross_entropy = optim.softmax_cross_entropy(logits, jnp.asarray(t))
+    np.testing.assert_allclose(
+        optim.kl_divergence(logits, jnp.asarray(t)), cross_entropy - entropy, atol=1e-13
+    )
+    assert float(optim.kl_divergence(jnp.log(jnp.asarray(t[1])), jnp.asarray(t[1]))) == pytest.approx(
+        0, abs=1e-15
+    )
+
+
+@pytest.mark.parametrize("start", ["zeros", "random"])
+def test_sgd_of_rate_1_on_the_perceptron_s_loss_is_the_perceptron_rule(start: str) -> None:
+    random = np.random.default_rng(3)
+    x = random.integers(-3, 4, size=(40, 5)).astype(np.float32)  # integers: the sums are exact, and tie
+    y = random.integers(0, 3, size=40)
+    w = np.zeros((5, 3)) if start == "zeros" else random.integers(-2, 3, size=(5, 3)).astype(float)
+    ours = jnp.asarray(w, jnp.float32)
+    gradient = jax.jit(jax.grad(lambda w, x, y: optim.perceptron_loss(x @ w, y)))
+    mistakes = 0
+    for row, true in zip(x, y, strict=True):
+        ours = ours - gradient(ours, jnp.asarray(row), jnp.asarray(true))
+        scores = row @ w
+        others = [c for c in range(3) if c != true]
+        rival = max(others, key=lambda c: (scores[c], -c))
+        if scores[rival] >= scores[true]:
+            w[:, true] += row
+            w[:, rival] -= row
+            mistakes += 1
+        np.testing.assert_array_equal(ours, w)
+    assert 5 < mistakes < 40
+
+
+def test_traced_settings_are_values() -> None:
+    scores, y = jnp.array([0.0, 0.5]), jnp.array(0)
+    hinge = jax.jit(jax.vmap(lambda margin: optim.multiclass_hinge(scores, y, margin=margin)))
+    np.testing.assert_allclose(hinge(jnp.array([0.0, 1.0, 2.0])), [0.5, 1.5, 2.5])
+    error = jax.jit(jax.vmap(lambda delta: optim.huber(jnp.ones(1), jnp.zeros(1), delta=delta)[0]))
+    np.testing.assert_allclose(error(jnp.array([0.5, 1.0, 2.0])), [0.375, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("loss", [optim.multiclass_hinge, optim.perceptron_loss])
+def test_a_margin_to_a_class_that_does_not_exist_is_nan_and_spares_the_others(loss: Any) -> None:
+    losses = loss(jnp.ones((4, 3)), jnp.array([-1, 0, 2, 3]))
+    assert np.isnan(losses).tolist() == [True, False, False, True]
+
+
+def test_a_label_that_is_none_is_nan_and_spares_the_others() -> None:
+    losses = optim.sigmoid_cross_entropy(jnp.ones(4), jnp.array([-1, 0, 1, 2]))
+    assert np.isnan(losses).tolist() == [True, False, False, True]
+    assert optim.sigmoid_cross_entropy(jnp.zeros(2), jnp.array([True, False])).shape == (2,)
 
 
 # --- errors -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("function", [optim.softmax_cross_entropy, optim.accuracy])
+@pytest.mark.parametrize("function", [optim.softmax_cross_entropy, optim.accuracy, optim.top_k_accuracy])
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
@@ -161,10 +328,40 @@ def test_targets_that_do_not_fit_are_refused(function: Any, targets: Any, messag
 def test_shapes_without_classes_or_examples_are_refused() -> None:
     with pytest.raises(ValueError, match=r"logits must have an axis of classes, shape \(..., C\), not"):
         optim.softmax_cross_entropy(jnp.array(1.0), jnp.array(1))
-    with pytest.raises(ValueError, match=r"must have the same shape, not \(4, 1\) and \(4,\)"):
-        optim.mean_squared_error(jnp.zeros((4, 1)), jnp.zeros(4))
-    with pytest.raises(ValueError, match="predictions must have an axis of examples"):
-        optim.mean_squared_error(jnp.array(1.0), jnp.array(1.0))
+    for loss in (optim.mean_squared_error, optim.mean_absolute_error, optim.huber):
+        with pytest.raises(ValueError, match=r"predictions and .* the same shape, not \(4, 1\) and \(4,\)"):
+            loss(jnp.zeros((4, 1)), jnp.zeros(4))
+        with pytest.raises(ValueError, match="predictions must have an axis of examples"):
+            loss(jnp.array(1.0), jnp.array(1.0))
+    with pytest.raises(
+        ValueError, match=r"logits and targets must have the same shape, not \(4, 2\) and \(4,\)"
+    ):
+        optim.sigmoid_cross_entropy(jnp.zeros((4, 2)), jnp.zeros(4, int))
+
+
+def test_classes_and_probabilities_are_not_taken_for_each_other() -> None:
+    with pytest.raises(
+        ValueError, match=r"kl_divergence needs float targets \(probabilities\), not integer classes"
+    ):
+        optim.kl_divergence(jnp.zeros((4, 2)), jnp.zeros(4, int))
+    for loss in (optim.multiclass_hinge, optim.perceptron_loss):
+        with pytest.raises(
+            ValueError, match=r"this loss needs integer targets \(classes\), not probabilities"
+        ):
+            loss(jnp.zeros((4, 2)), jnp.zeros((4, 2)))
+
+
+def test_a_margin_or_delta_out_of_range_or_a_schedule_is_refused() -> None:
+    schedule = optim.exponential(0.1, 0.5)
+    scores, y, numbers = jnp.zeros((1, 2)), jnp.zeros(1, int), jnp.zeros(1)
+    with pytest.raises(ValueError, match=r"margin must be at least 0, not -1\.0"):
+        optim.multiclass_hinge(scores, y, margin=-1.0)
+    with pytest.raises(TypeError, match="margin must be a number or a scalar array here, not a schedule"):
+        optim.multiclass_hinge(scores, y, margin=schedule)
+    with pytest.raises(ValueError, match=r"delta must be above 0, not 0\.0"):
+        optim.huber(numbers, numbers, delta=0.0)
+    with pytest.raises(TypeError, match="delta must be a number or a scalar array here, not a schedule"):
+        optim.huber(numbers, numbers, delta=schedule)
 
 
 def test_a_smoothing_out_of_range_or_a_schedule_is_refused() -> None:
