@@ -20,7 +20,7 @@ DType = Annotated[Any, "dtype"]
 """Anything that `jnp.dtype` accepts."""
 
 Metric = Annotated[jax.Array, "metric"]
-"""One value per example that measures and is not made to be differentiated."""
+"""One value per example, or one for all examples, that measures and is not made to be differentiated."""
 
 Schedule = Callable[[jax.Array], jax.Array]
 """The value of a hyperparameter as a function of the number of steps already taken (0 at the first)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,8 +21,11 @@ class Moments(NamedTuple):
     std: np.ndarray
 
 
-def to_float(x: Array, /) -> Array:
+def to_float(x: Any, /) -> Array:
     """Bytes as brightness: uint8 becomes float32 in [0, 1], x / 255; floats pass unchanged.
+
+    Args:
+        x: an array of JAX or NumPy.
 
     Raises:
         TypeError: x has another dtype.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
 
@@ -33,6 +33,8 @@ class Make:
     penalties: Calls
     optimizer: Call
     augment: Calls
+    metrics: Calls
+    freeze: tuple[str, ...]
     steps: int  # the length of the run, for every schedule that was not told
 
     def __call__(self, values: Values) -> Task:
@@ -46,6 +48,8 @@ class Make:
             optimizer=self._build(self.optimizer, values, "optimizer"),
             penalties=self._build_all(self.penalties, values, "loss"),
             augment=self._build_all(self.augment, values, "train"),
+            metrics=self._build_all(self.metrics, values, "train"),
+            freeze=self.freeze,
         )
 
     def paths(self) -> list[str]:
@@ -53,7 +57,7 @@ class Make:
         return [path for root, call in self._roots() for path in _slots(call, root)]
 
     def _roots(self) -> list[tuple[str, Call]]:
-        lists = [("loss", self.penalties), ("train", self.augment)]
+        lists = [("loss", self.penalties), ("train", self.augment), ("train", self.metrics)]
         members = [(f"{path}.{key}", call) for path, calls in lists for key, call in calls.items]
         return [("model", self.model), ("loss", self.loss), ("optimizer", self.optimizer), *members]
 
@@ -96,7 +100,16 @@ def make_and_values(config: Config, steps: int) -> tuple[Make, dict[str, Any]]:
         config: a checked config.
         steps: the length of the run.
     """
-    whole = Make(config.model, config.loss, config.penalties, config.optimizer, config.augment, steps)
+    whole = Make(
+        config.model,
+        config.loss,
+        config.penalties,
+        config.optimizer,
+        config.augment,
+        config.metrics,
+        config.freeze,
+        steps,
+    )
     values: dict[str, Any] = {}
 
     def part(value: Any, path: str, keep_schedules: bool) -> Any:
@@ -118,13 +131,14 @@ def make_and_values(config: Config, steps: int) -> tuple[Make, dict[str, Any]]:
         ]
         return Call(value.function, tuple(arguments))
 
-    make = Make(
-        part(config.model, "model", False),
-        part(config.loss, "loss", False),
-        part(config.penalties, "loss", False),
-        part(config.optimizer, "optimizer", True),
-        part(config.augment, "train", False),
-        steps,
+    make = replace(
+        whole,
+        model=part(config.model, "model", False),
+        loss=part(config.loss, "loss", False),
+        penalties=part(config.penalties, "loss", False),
+        optimizer=part(config.optimizer, "optimizer", True),
+        augment=part(config.augment, "train", False),
+        metrics=part(config.metrics, "train", False),
     )
     return make, values
 

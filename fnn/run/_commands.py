@@ -65,6 +65,14 @@ def summary(config: Config, overrides: Overrides = None) -> None:
     typer.echo(prepare(read(config, tuple(overrides or ()))).summary)
 
 
+@app.command("list")
+def list_() -> None:
+    """Print what a config can call: layers, losses, optimizers and the rest, with their settings."""
+    from fnn.run._list import listing
+
+    typer.echo(listing())
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"fnn {fnn.__version__}")

@@ -79,6 +79,8 @@ class Config:
     optimizer: Call
     train: Call
     augment: Calls
+    metrics: Calls
+    freeze: tuple[str, ...]
     directory: str | None = None
     name: str = field(default="run", compare=False)
     source: str = field(default="", compare=False)  # the file, for messages
@@ -92,7 +94,12 @@ class Config:
             "model": _section(self.model),
             "loss": {**_section(self.loss), "penalties": _written(self.penalties)},
             "optimizer": _section(self.optimizer),
-            "train": {**_arguments(self.train), "augment": _written(self.augment)},
+            "train": {
+                **_arguments(self.train),
+                "augment": _written(self.augment),
+                "metrics": _written(self.metrics),
+                "freeze": list(self.freeze),
+            },
             **({} if self.directory is None else {"run": {"directory": self.directory}}),
         }
 
@@ -140,7 +147,8 @@ def check(raw: dict[str, Any], *, name: str = "run") -> Config:
         if required not in raw:
             raise ConfigError(required, f"the table [{required}] is missing")
     penalties = tables["loss"].pop("penalties", [])
-    augment = tables["train"].pop("augment", [])
+    augment, metrics = (tables["train"].pop(key, []) for key in ("augment", "metrics"))
+    freeze = _plain(tables["train"].pop("freeze", []), tuple[str, ...], "train.freeze")
     _no_others(tables["run"], ("directory",), "run")
     seed = _plain(raw.get("seed", 0), int, "seed")
     if not 0 <= seed < 2**32:
@@ -155,6 +163,8 @@ def check(raw: dict[str, Any], *, name: str = "run") -> Config:
         optimizer=_checked_section(tables["optimizer"], "optimizer", "optimizer"),
         train=_checked_arguments(_fit(), tables["train"], "train"),
         augment=_checked_list(augment, "augmentation", "train", "augment"),
+        metrics=_checked_list(metrics, "metric", "train", "metrics"),
+        freeze=freeze,
         directory=_plain(tables["run"].get("directory"), str | None, "run.directory"),
         name=name,
     )

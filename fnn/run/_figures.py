@@ -21,18 +21,6 @@ _CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 _SHEET_COLUMNS, _SHEET_ROWS = 6, 4
 
 
-def confusion_matrix(y: ArrayLike, outputs: ArrayLike, classes: int) -> np.ndarray:
-    """How often each class was taken for each: counts [true, predicted].
-
-    Args:
-        y: (N,) integers, the true classes.
-        outputs: (N, C) scores; the largest is the prediction.
-        classes: C.
-    """
-    y, predicted = np.asarray(y), np.argmax(outputs, axis=-1)
-    return np.bincount(y * classes + predicted, minlength=classes**2).reshape(classes, classes)
-
-
 def worst_mistakes(y: ArrayLike, outputs: ArrayLike, count: int) -> np.ndarray:
     """Indices of the misclassified examples with the highest loss, the worst first, `count` at most.
 

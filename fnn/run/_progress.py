@@ -121,14 +121,14 @@ class Display:
 
 
 def results_table(results: Mapping[str, Any]) -> Table:
-    """The final figures as a table: a row for validation and for test, a column for loss and for accuracy.
+    """The final figures as a table: a row for validation and for test, a column for each metric.
 
     Args:
         results: what `results.json` holds.
     """
     parts = {name: results[name] for name in ("validation", "test") if name in results}
-    metrics = [name for name in ("loss", "accuracy") if any(name in part for part in parts.values())]
-    table = Table("", *metrics)
+    metrics = list(dict.fromkeys(["loss", *(metric for part in parts.values() for metric in part)]))
+    table = Table("", *(metric.replace("_", " ") for metric in metrics))
     for column in table.columns[1:]:
         column.justify = "right"
     for name, part in parts.items():

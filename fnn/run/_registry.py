@@ -15,20 +15,30 @@ from importlib import import_module
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from fnn._types import Array, DType, Hyperparameter, Initializer, Key, Params, Schedule, Shape
-from fnn.data import Dataset
+from fnn._types import Array, DType, Hyperparameter, Initializer, Key, Metric, Params, Schedule, Shape
+from fnn.data import Dataset, Mixed, Visit
 from fnn.nn import Layer
-from fnn.optim import Optimizer
+from fnn.optim import Group, Optimizer
 
-_MADE = {Layer: "layer", Optimizer: "optimizer", Schedule: "schedule", Dataset: "data set"}
-_TAKEN = {
-    (Array,): "activation",
-    (Array, Array): "loss",
-    (Params,): "penalty",
-    (Key, Array): "augmentation",
-    (Key, Shape, DType): "initializer",
+_MADE = {
+    Layer: "layer",
+    Optimizer: "optimizer",
+    Group: "parameter group",
+    Schedule: "schedule",
+    Dataset: "data set",
 }
-_WANTED = (Layer, Optimizer, Initializer, Schedule)
+_TAKEN: dict[tuple[tuple[Any, ...], Any], str] = {
+    ((Array,), Array): "activation",
+    ((Array, Array), Array): "loss",
+    ((Array, Array), Metric): "metric",
+    ((Params,), Array): "penalty",
+    ((Key, Array), Array): "augmentation",
+    ((Key, Array), Mixed): "augmentation",
+    ((Key, Array, Visit), Array): "augmentation",
+    ((Key, Shape, DType), Array): "initializer",
+}
+_WANTED = (Layer, Optimizer, Group, Initializer, Schedule)
+KINDS = tuple(dict.fromkeys([*_MADE.values(), *_TAKEN.values()]))
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,9 @@ def describe(function: Callable[..., Any]) -> Function:
     parameters = inspect.signature(function).parameters.values()
     data = tuple(hints[p.name] for p in parameters if p.kind is p.POSITIONAL_ONLY)
     returns = hints.get("return")
-    kind = (_TAKEN.get(data) if returns == Array else None) if data else _MADE.get(_hashable(returns))
+    kind = _TAKEN.get((data, returns)) if data else _MADE.get(_hashable(returns))
+    if kind == "activation" and not function.__module__.endswith("activations"):
+        kind = "layer"  # a plain function of one array, as flatten is
     settings = {
         p.name: Parameter(p.name, hints[p.name], p.default, p.kind is p.VAR_POSITIONAL)
         for p in parameters

@@ -17,9 +17,11 @@ import numpy as np
 from rich.console import Console
 
 import fnn
-from fnn.run._config import Config, ConfigError, read
+from fnn.nn._layer import as_layer
+from fnn.run._build import numbers_at
+from fnn.run._config import Call, Config, ConfigError, read
 from fnn.run._directory import choose, create, environment, load_checkpoint, save_checkpoints, write_json
-from fnn.run._figures import confusion_matrix, draw_confusion, draw_curves, draw_mistakes
+from fnn.run._figures import draw_confusion, draw_curves, draw_mistakes
 from fnn.run._prepare import Prepared, prepare
 from fnn.run._progress import Display, results_table
 from fnn.run._report import write_report
@@ -60,6 +62,9 @@ def train(config: Config, console: Console) -> int:
     console.print(
         f"{directory}: {prepared.summary.parameters:,} parameters, {_sizes(prepared)}", highlight=False
     )
+
+    for line in _parameter_parts(prepared):
+        console.print(line, highlight=False)
 
     fit, stopped, exit_code = _fit(prepared, directory, console)
     if fit is not None:
@@ -189,7 +194,7 @@ def _results(prepared: Prepared, fit: fnn.Fit | None, stopped: str, directory: P
     outputs = _outputs(prepared, fit.best, x)
     results["test"] = _scores(prepared, fit.best, outputs, y)
     if classes:
-        matrix = confusion_matrix(y, outputs, len(classes))
+        matrix = fnn.confusion_matrix(jnp.asarray(outputs), jnp.asarray(y))
         draw_confusion(matrix, classes, directory / "figures" / "confusion.png")
         draw_mistakes(x, y, outputs, classes, directory / "figures" / "mistakes.png")
     return results
@@ -210,6 +215,32 @@ def _scores(
 ) -> dict[str, float]:
     measured = score(prepared.make, prepared.values, state, jnp.asarray(outputs), targets)
     return {name: float(value) for name, value in measured.items()}
+
+
+def _parameter_parts(prepared: Prepared) -> list[str]:
+    """Which parameters are frozen and which belong to which group of the optimizer, a line each."""
+    task = prepared.make(numbers_at(prepared.values, 0))
+    params, _ = jax.eval_shape(lambda key: as_layer(task.net).init(key, prepared.sample), jax.random.key(0))
+    frozen, trained = task.cut(params)
+    lines = [_counted("frozen", *fnn.parameter_groups(frozen, ())["default"])] if task.freeze else []
+    for patterns in _group_patterns(prepared.config.optimizer):
+        groups = fnn.parameter_groups(trained, patterns)
+        lines += [_counted(f"group {name}", *count) for name, count in groups.items()]
+    return lines
+
+
+def _group_patterns(call: Call) -> Iterator[tuple[str, ...]]:
+    """The patterns of every `by_path` in an optimizer."""
+    for _, child in call.children(""):
+        if isinstance(child, Call):
+            yield from _group_patterns(child)
+    if call.function == "by_path":
+        groups = dict(call.arguments)["groups"]
+        yield tuple(dict(group.arguments)["pattern"] for _, group in groups.items)
+
+
+def _counted(name: str, leaves: int, numbers: int) -> str:
+    return f"{name}: {leaves} parameter arrays, {numbers:,} numbers"
 
 
 def _sizes(prepared: Prepared) -> str:

@@ -8,17 +8,17 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn._types import Array
-from fnn.data import Examples, standardize, to_float
+from fnn.data import Examples
 from fnn.optim import accuracy
 from fnn.train._mesh import over_data
-from fnn.train._state import Make, TrainState, task_at
+from fnn.train._state import Make, TrainState, evaluation_params, network_input, task_at
 from fnn.train._step import has_classes
 
 
 def predict(
     make: Make, hyperparameters: Any, state: TrainState, x: Any, /, *, batch_size: int = 1000
 ) -> Array:
-    """The network's outputs for every input, in evaluation mode.
+    """The network's outputs for every input, in evaluation mode, by its averaged parameters if it has such.
 
     Args:
         make, hyperparameters, state: see `train_step`.
@@ -34,11 +34,11 @@ def predict(
     batch_size = min(batch_size, n)
     batches = -(-n // batch_size)
 
+    params = evaluation_params(task, state)
+
     def outputs(rows: Array) -> Array:
-        inputs = to_float(over_data(x[rows]))
-        if state.moments is not None:
-            inputs = standardize(inputs, state.moments)
-        return task.net.apply(state.params, state.state, inputs)[0]
+        inputs = network_input(over_data(x[rows]), state.moments)
+        return task.net.apply(params, state.state, inputs)[0]
 
     rows = jnp.minimum(jnp.arange(batches * batch_size), n - 1).reshape(batches, batch_size)
     y = lax.map(outputs, rows)
@@ -48,7 +48,9 @@ def predict(
 def evaluate(
     make: Make, hyperparameters: Any, state: TrainState, examples: Examples, /, *, batch_size: int = 1000
 ) -> dict[str, Array]:
-    """Mean loss, without penalties, and accuracy where targets are classes; every example counts once.
+    """Mean loss, without penalties, accuracy where targets are classes, and the means of the task's metrics.
+
+    Every example counts once.
 
     Args:
         make, hyperparameters, state: see `train_step`.
@@ -71,4 +73,6 @@ def score(
     metrics = {"loss": task.loss(outputs, targets).mean()}
     if has_classes(targets):
         metrics["accuracy"] = accuracy(outputs, targets).mean()
+    for metric in task.metrics:
+        metrics[metric.__name__] = metric(outputs, targets).mean()
     return metrics

@@ -13,12 +13,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fnn._types import check_range
-from fnn.data import Splits, moments, to_float
+from fnn.data import Splits, Visit, moments, to_float
 from fnn.train._evaluate import evaluate
 from fnn.train._state import Batch, Make, TrainState, as_values, init_state, task_at
 from fnn.train._step import epoch_rows, has_classes, train_chunk, train_step
 
 _CHUNK_STEPS = 100
+_RESCALE_EXAMPLES = 256  # what `lsuv` measures variances on, at least
 
 
 class Fit(NamedTuple):
@@ -71,6 +72,8 @@ def fit(
     epochs: int = 10,
     batch_size: int | Literal["all"] = 128,
     standardize: bool = True,
+    patience: int | None = None,
+    lsuv: bool = False,
     seed: int = 0,
     mesh: Mesh | None = None,
     report: Callable[[Progress], None] | None = None,
@@ -90,6 +93,10 @@ def fit(
             filled up with padding that counts in no mean and no statistic.
         standardize: whether inputs are brought to zero mean and unit deviation per channel, by the moments
             of the training part.
+        patience: after how many epochs without a new best the run stops early; never by default. Schedules
+            keep the length of the whole run.
+        lsuv: whether the initial kernels are scaled so that each layer's outputs have unit variance on a
+            batch of training examples, see `fnn.lsuv`.
         seed: decides everything random.
         mesh: devices that share the work, see `fnn.mesh`; one device by default.
         report: called at the border of each chunk.
@@ -108,6 +115,7 @@ def fit(
     True
     """
     check_fit(make, hyperparameters, data, epochs=epochs, batch_size=batch_size)
+    check_range("patience", patience, at_least=1)
     train, validation = data.train, data.validation
     n = len(train.x)
     batch_size = n if batch_size == "all" else batch_size
@@ -117,32 +125,40 @@ def fit(
 
     values = as_values(hyperparameters)
     key = jax.random.key(seed)
-    sample = jax.ShapeDtypeStruct((1, *train.x.shape[1:]), train.x.dtype)
 
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         place = partial(jax.device_put, device=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
-        state = place(_init(make, values, key, sample, moments(train.x) if standardize else None))
+        first = jnp.asarray(train.x[: max(batch_size, _RESCALE_EXAMPLES) if lsuv else 1])
+        state = place(
+            _init(make, values, key, first, moments(train.x) if standardize else None, rescale=lsuv)
+        )
         train, validation = place(jax.tree.map(jnp.asarray, (train, validation)))
         so_far = Fit(_copy(state), _copy(state), 0, ())
         for epoch in range(epochs):
             rows, mask = _rows(key, epoch, examples=n, batch_size=batch_size, chunk_steps=chunk_steps)
             seen: list[Any] = []
             for chunk in range(chunks):
-                state, measured = _chunk(make, values, state, train, rows[chunk], mask[chunk])
+                state, measured = _chunk(make, values, state, train, rows[chunk], mask[chunk], epoch)
                 seen.append(jax.device_get(measured))
                 metrics = _running_means(seen)
                 taken = epoch * steps + chunk * chunk_steps
                 _check_finite(seen[-1].loss + seen[-1].penalty, taken + 1, so_far)
                 done = min(taken + chunk_steps, (epoch + 1) * steps)
                 progress = Progress(epoch + 1, epochs, done, epochs * steps, metrics, None)
+                stops = False
                 if chunk + 1 == chunks:
                     measured = jax.device_get(_evaluate(make, values, state, validation))
                     _check_finite(measured["loss"][None], done, so_far)
                     metrics |= {f"validation_{name}": float(value) for name, value in measured.items()}
                     so_far = _advance(so_far, state, metrics)
                     progress = progress._replace(metrics=metrics, fit=so_far)
+                    stops = patience is not None and epoch + 1 - so_far.best_epoch >= patience
+                    if stops:
+                        progress = progress._replace(epochs=epoch + 1, steps=done)
                 if report is not None:
                     report(progress)
+            if stops:
+                break
     return so_far
 
 
@@ -187,13 +203,21 @@ def check_fit(
                 f"the data has {classes} classes, so the network must end in (batch, {classes}) outputs, not "
                 f"(batch, {', '.join(map(str, outputs.shape[1:]))})"
             )
+        for metric in task.metrics:
+            measured = metric(outputs, batch.y)
+            if measured.shape not in ((size,), ()):
+                raise ValueError(
+                    f"a metric returns one value per example, shape {(size,)}, or one for all; "
+                    f"{metric.__name__} returns {measured.shape}"
+                )
         return train_step(make, hyperparameters, state, batch)
 
-    raw = jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype)
+    shape: Any = jax.ShapeDtypeStruct
     batch = Batch(
-        jax.eval_shape(to_float, raw),
-        jax.ShapeDtypeStruct((size, *y.shape[1:]), y.dtype),
-        jax.ShapeDtypeStruct((size,), bool),
+        jax.eval_shape(to_float, shape((size, *x.shape[1:]), x.dtype)),
+        shape((size, *y.shape[1:]), y.dtype),
+        shape((size,), bool),
+        Visit(shape((size,), jnp.int32), shape((), jnp.int32)),
     )
     jax.eval_shape(run, jax.random.key(0), batch)
 
@@ -233,7 +257,7 @@ def _copy(state: TrainState) -> TrainState:
     return jax.tree.map(jnp.copy, state)
 
 
-_init = jax.jit(init_state, static_argnums=(0, 3))
+_init = jax.jit(init_state, static_argnums=0, static_argnames="rescale")
 _chunk = jax.jit(train_chunk, static_argnums=0, donate_argnums=2)
 _evaluate = jax.jit(evaluate, static_argnums=0)
 _rows = jax.jit(epoch_rows, static_argnames=("examples", "batch_size", "chunk_steps"))

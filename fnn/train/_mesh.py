@@ -49,7 +49,7 @@ def over_data(tree: Tree) -> Tree:
     parts = current.shape["data"]
 
     def cut(leaf: jax.Array) -> jax.Array:
-        if leaf.shape[0] % parts:
+        if leaf.ndim == 0 or leaf.shape[0] % parts:
             return leaf
         return jax.lax.with_sharding_constraint(leaf, PartitionSpec("data"))
 

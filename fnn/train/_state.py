@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn._tree import fold_name
+from fnn._tree import combine, fold_name, partition
 from fnn._types import Array, Key, Params, State
-from fnn.data import Moments
-from fnn.nn import Layer
+from fnn.data import Mixed, Moments, Visit, standardize, to_float
+from fnn.nn import Layer, lsuv
 from fnn.nn._layer import as_layer
-from fnn.optim import Optimizer
+from fnn.optim import Optimizer, averaged_params
 
 
 class Task(NamedTuple):
@@ -24,13 +24,26 @@ class Task(NamedTuple):
     optimizer: from fnn or anything else of the same two functions.
     penalties: functions of the parameters that are added to the mean loss.
     augment: functions `(key, x) -> x` applied to each training batch, of values as `to_float` scales them.
+        One may return `Mixed` instead, and one with a third argument `visit` is told which examples it sees.
+    metrics: functions `metric(outputs, targets)` with one value per example, or one for all, for evaluation.
+    freeze: patterns on the paths of parameters that stay as they are: no gradient is taken of them, and the
+        optimizer never sees them.
     """
 
     net: Layer
     loss: Callable[[Array, Array], Array]
     optimizer: Optimizer
     penalties: tuple[Callable[[Params], Array], ...] = ()
-    augment: tuple[Callable[[Array, Array], Array], ...] = ()
+    augment: tuple[Callable[..., Array | Mixed], ...] = ()
+    metrics: tuple[Callable[[Array, Array], Array], ...] = ()
+    freeze: tuple[str, ...] = ()
+
+    def cut(self, params: Params) -> tuple[Params, Params]:
+        """The parameters that stay as they are, and those that learn, each with None for the others."""
+        try:
+            return partition(params, *self.freeze)
+        except ValueError as error:
+            raise ValueError(f"freeze: {error}") from error
 
 
 Make = Callable[[Any], Task | tuple]
@@ -54,6 +67,7 @@ class Batch(NamedTuple):
     x: Any  # (N, …)
     y: Any  # (N,) classes, or targets (N, …)
     mask: Any  # (N,) bool
+    visit: Visit | None = None  # which examples these are, for augmentations that ask
 
 
 def as_values(hyperparameters: Any) -> Any:
@@ -82,7 +96,13 @@ def task_at(make: Make, hyperparameters: Any, step: Array) -> Task:
 
 
 def init_state(
-    make: Make, hyperparameters: Any, key: Key, x: Any, moments: Moments | None = None
+    make: Make,
+    hyperparameters: Any,
+    key: Key,
+    x: Any,
+    moments: Moments | None = None,
+    *,
+    rescale: bool = False,
 ) -> TrainState:
     """The state before the first step.
 
@@ -90,10 +110,25 @@ def init_state(
         make: see `Make`.
         hyperparameters: what `make` takes.
         key: of the run.
-        x: an input with its batch axis, or its shape and dtype.
+        x: a raw input with its batch axis, or its shape and dtype.
         moments: those of the training inputs, see `standardize`.
+        rescale: whether the initial kernels are scaled by `lsuv`, for which `x` are examples.
     """
     step = jnp.zeros((), jnp.int32)
     task = task_at(make, hyperparameters, step)
-    params, state = task.net.init(fold_name(key, "init"), x)
-    return TrainState(step, params, state, task.optimizer.init(params), key, moments)
+    params, layer_state = task.net.init(fold_name(key, "init"), x)
+    if rescale:
+        params = lsuv(task.net, params, layer_state, network_input(x, moments))
+    _, trained = task.cut(params)
+    return TrainState(step, params, layer_state, task.optimizer.init(trained), key, moments)
+
+
+def network_input(x: Array, moments: Moments | None) -> Array:
+    """Raw inputs as the network takes them: floating, and standardised where there are moments."""
+    return to_float(x) if moments is None else standardize(x, moments)
+
+
+def evaluation_params(task: Task, state: TrainState) -> Params:
+    """The parameters to judge a run by: their running average where the optimizer keeps one."""
+    frozen, trained = task.cut(state.params)
+    return combine(frozen, averaged_params(trained, state.opt_state))

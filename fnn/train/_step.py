@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn._tree import fold_name
+from fnn._tree import combine, fold_name
 from fnn._types import Array, Key
-from fnn.data import Examples, standardize, to_float
+from fnn.data import Examples, Mixed, Visit, to_float
 from fnn.optim import accuracy, apply_updates
 from fnn.train._mesh import over_data
-from fnn.train._state import Batch, Make, TrainState, task_at
+from fnn.train._state import Batch, Make, Task, TrainState, network_input, task_at
 
 
 class StepMetrics(NamedTuple):
@@ -38,23 +39,22 @@ def train_step(
     task = task_at(make, hyperparameters, state.step)
     key = jax.random.fold_in(fold_name(state.key, "step"), state.step)
     batch = over_data(batch)
-    x = to_float(batch.x)
-    for number, augment in enumerate(task.augment):
-        x = augment(fold_name(key, f"augment/{number}"), x)
-    if state.moments is not None:
-        x = standardize(x, state.moments)
+    augmented = _augmented(task, key, batch)
+    x = network_input(augmented.x, state.moments)
+    frozen, trained = task.cut(state.params)
 
-    def objective(params: Any) -> tuple[Array, tuple]:
+    def objective(trained: Any) -> tuple[Array, tuple]:
+        params = combine(frozen, trained)
         outputs, layer_state = task.net.apply(params, state.state, x, train=True, key=key, mask=batch.mask)
-        loss = masked_mean(task.loss(outputs, batch.y), batch.mask)
+        loss = masked_mean(_loss(task, outputs, batch.y, augmented), batch.mask)
         penalty = sum((penalty(params) for penalty in task.penalties), jnp.zeros_like(loss))
         return loss + penalty, (layer_state, outputs, loss, penalty)
 
-    grads, (layer_state, outputs, loss, penalty) = jax.grad(objective, has_aux=True)(state.params)
-    updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
+    grads, (layer_state, outputs, loss, penalty) = jax.grad(objective, has_aux=True)(trained)
+    updates, opt_state = task.optimizer.update(grads, state.opt_state, trained)
     new_state = state._replace(
         step=state.step + 1,
-        params=apply_updates(state.params, updates),
+        params=combine(frozen, apply_updates(trained, updates)),
         state=layer_state,
         opt_state=opt_state,
     )
@@ -62,8 +62,50 @@ def train_step(
     return new_state, StepMetrics(loss, penalty, jnp.asarray(right, loss.dtype), batch.mask.sum())
 
 
+class _Augmented(NamedTuple):
+    x: Array
+    mixed: Mixed | None  # with whom each example was mixed, if it was
+
+
+def _augmented(task: Task, key: Key, batch: Batch) -> _Augmented:
+    """The batch after every augmentation, each with a key of its own."""
+    x, mixed = to_float(batch.x), None
+    for number, augment in enumerate(task.augment):
+        visit = (_visit(augment, batch),) if "visit" in inspect.signature(augment).parameters else ()
+        result = augment(fold_name(key, f"augment/{number}"), x, *visit)
+        if isinstance(result, Mixed):
+            if mixed is not None:
+                raise ValueError("two augmentations mix the examples of a batch; one of them has to go")
+            x, mixed = result.x, result
+        else:
+            x = result
+    return _Augmented(x, mixed)
+
+
+def _visit(augment: Any, batch: Batch) -> Visit:
+    if batch.visit is None:
+        name = getattr(augment, "__name__", "an augmentation")
+        raise ValueError(f"{name} asks which examples it sees: give the batch a `visit`, as train_chunk does")
+    return batch.visit
+
+
+def _loss(task: Task, outputs: Array, targets: Array, augmented: _Augmented) -> Array:
+    """One value per example; of a mixed one that of both targets, each by its weight."""
+    loss = task.loss(outputs, targets)
+    if augmented.mixed is None:
+        return loss
+    _, partner, weight = augmented.mixed
+    return weight * loss + (1 - weight) * task.loss(outputs, targets[partner])
+
+
 def train_chunk(
-    make: Make, hyperparameters: Any, state: TrainState, examples: Examples, rows: Array, mask: Array
+    make: Make,
+    hyperparameters: Any,
+    state: TrainState,
+    examples: Examples,
+    rows: Array,
+    mask: Array,
+    epoch: Array | int = 0,
 ) -> tuple[TrainState, StepMetrics]:
     """Many steps as one `lax.scan` over data that lives on the device.
 
@@ -72,17 +114,20 @@ def train_chunk(
         examples: all training examples.
         rows: (steps, batch) int32, which examples form each batch.
         mask: (steps, batch) bool, which of them count; a step whose rows are all padding does nothing.
+        epoch: how often the examples have been seen before, which only `alternating_flip` asks.
 
     Returns:
         The state after the steps, and the metrics of each, stacked.
     """
     x, y = jnp.asarray(examples.x), jnp.asarray(examples.y)
 
+    epoch = jnp.asarray(epoch, jnp.int32)
+
     def step(state: TrainState, batch_rows: tuple[Array, Array]) -> tuple[TrainState, StepMetrics]:
         rows, mask = batch_rows
 
         def take(state: TrainState) -> tuple[TrainState, StepMetrics]:
-            return train_step(make, hyperparameters, state, Batch(x[rows], y[rows], mask))
+            return train_step(make, hyperparameters, state, Batch(x[rows], y[rows], mask, Visit(rows, epoch)))
 
         def skip(state: TrainState) -> tuple[TrainState, StepMetrics]:
             _, metrics = jax.eval_shape(take, state)
@@ -129,7 +174,7 @@ def train_epoch(
     n = examples.x.shape[0]
     steps = -(-n // batch_size)
     rows, mask = epoch_rows(state.key, epoch, examples=n, batch_size=batch_size, chunk_steps=steps)
-    return train_chunk(make, hyperparameters, state, examples, rows[0], mask[0])
+    return train_chunk(make, hyperparameters, state, examples, rows[0], mask[0], epoch)
 
 
 def masked_mean(values: Array, mask: Array, /) -> Array:

@@ -95,6 +95,17 @@ REQUIRED = {
     "values": [0.1, 0.2],
     "strength": 0.1,
     "path": "a/path",
+    "size": 2,
+    "groups": 2,
+    "k": 2,
+    "limit": 1.0,
+    "threshold": 0.1,
+    "period": 5,
+    "after": 0.1,
+    "schedules": [{"cosine": {"peak": 0.1}}, {"cosine": {"peak": 0.2}}],
+    "optimizer": {"sgd": {"learning_rate": 0.1}},
+    "default": {"sgd": {"learning_rate": 0.1}},
+    "pattern": "*",
 }
 """A value for every setting that some function must be given, by its name."""
 

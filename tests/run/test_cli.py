@@ -113,7 +113,8 @@ def test_its_files_say_what_happened(trained):
         assert 0.7 < found[part]["accuracy"] <= 1, "far above chance, one in ten"
         assert 0 < found[part]["loss"] < 1.2
     config = tomllib.loads((run / "config.toml").read_text())
-    assert config["train"] == {"epochs": 4, "batch_size": 64, "standardize": True, "augment": []}
+    settings = {"epochs": 4, "batch_size": 64, "standardize": True, "lsuv": False}
+    assert config["train"] == {**settings, "augment": [], "metrics": [], "freeze": []}
     environment = json.loads((run / "environment.json").read_text())
     assert environment["command"] == "fnn train small.toml train.epochs=4"
     assert environment["seconds"] > 0

@@ -58,9 +58,10 @@ def test_defaults_are_filled_in():
     assert config.loss == Call("softmax_cross_entropy", (("label_smoothing", Number(0.0)),))
     assert config.augment == Calls(())
     assert dict(config.optimizer.arguments)["b2"] == Number(0.999)
-    assert dict(config.train.arguments) == {"epochs": 3, "batch_size": 64, "standardize": True}
+    settings = {"epochs": 3, "batch_size": 64, "standardize": True, "patience": None, "lsuv": False}
+    assert dict(config.train.arguments) == settings
     dictionary = config.to_dict()
-    assert dictionary["model"]["layers"][1] == {"dropout": {"rate": 0.5}}
+    assert dictionary["model"]["layers"][1] == {"dropout": {"rate": 0.5, "inverted": True}}
     kaiming = {"kaiming": {"scale": 2.0, "mode": "fan_in", "distribution": "normal"}}
     assert dictionary["model"]["layers"][2] == {
         "linear": {"features": 10, "bias": True, "kernel_init": kaiming}
@@ -329,13 +330,13 @@ BAD_SETTINGS = [
     ({"mlp": {"hidden": [3, "a"]}}, "model.mlp_1.hidden: expected a list, each an integer, not [3, 'a']"),
     ({"mlp": {"hidden": 3}}, "model.mlp_1.hidden: expected a list, each an integer, not 3"),
     (
-        {"conv": {"features": 3, "kernel_size": [3, 3, 3]}},
-        "model.conv_1.kernel_size: expected an integer or [an integer, an integer], not [3, 3, 3]",
+        {"conv": {"features": 3, "kernel_size": [3, "x"]}},
+        "model.conv_1.kernel_size: expected an integer or a list, each an integer, not [3, 'x']",
     ),
     (
         {"conv": {"features": 3, "kernel_size": 3, "padding": "same"}},
-        'model.conv_1.padding: expected "SAME" or "VALID" or [[an integer, an integer], [an integer, an '
-        "integer]], not 'same'",
+        'model.conv_1.padding: expected "SAME" or "VALID" or an integer or a list, each [an integer, an '
+        "integer], not 'same'",
     ),
     (
         {"linear": {"features": 3, "kernel_init": {"kaiming": {"mode": "fan"}}}},
@@ -354,14 +355,18 @@ def test_settings_of_a_layer_that_do_not_fit(layer, message):
 UNKNOWN = [
     ("trian", {}, "trian: there is no such key here; did you mean 'train'?"),
     ("train.epoch", 3, "train.epoch: fit has no such setting; did you mean 'epochs'?"),
-    ("train.seed", 3, "train.seed: fit has no such setting; there is batch_size, epochs, standardize"),
+    (
+        "train.seed",
+        3,
+        "train.seed: fit has no such setting; there is batch_size, epochs, lsuv, patience, standardize",
+    ),
     ("split.valid", 3, "split.valid: split has no such setting; did you mean 'validation'?"),
     ("run.directroy", "a", "run.directroy: there is no such key here; did you mean 'directory'?"),
     ("data.path", "a", "data.path: digits has no such setting; there is none"),
     ("data.use", "digit", "data.use: there is no data set 'digit'; did you mean 'digits'?"),
     ("loss.use", "softmax_crossentropy", "loss.use: there is no loss 'softmax_crossentropy'; did you mean"),
     ("loss.smoothing", 0.1, "loss.smoothing: softmax_cross_entropy has no such setting; did you mean"),
-    ("loss.penalties", ["l3"], "loss.penalties.0: there is no penalty 'l3'; there is l1, l2"),
+    ("loss.penalties", ["l3"], "loss.penalties.0: there is no penalty 'l3'; there is elastic_net, l1, l2"),
     ("optimizer.use", "Adam", "optimizer.use: there is no optimizer 'Adam'; did you mean 'adam'?"),
     (
         "optimizer.lerning_rate",
@@ -409,7 +414,11 @@ def test_unknown_names_and_the_nearest_valid_one(key, value, message):
 
 
 WRONG_KIND = [
-    ("model.layers", ["adam"], "model.adam_1: adam is an optimizer, a layer is wanted; there is avg_pool, "),
+    (
+        "model.layers",
+        ["adam"],
+        "model.adam_1: adam is an optimizer, a layer is wanted; there is adaptive_avg_pool, ",
+    ),
     ("model.use", "l2", "model.use: l2 is a penalty, a layer is wanted"),
     ("optimizer.use", "relu", "optimizer.use: relu is an activation, an optimizer is wanted"),
     ("optimizer.use", "cosine", "optimizer.use: cosine is a schedule, an optimizer is wanted"),
@@ -440,14 +449,14 @@ MISSING = [
     (without("data.use"), 'data: which data set? Write use = "…", with cifar10, digits, '),
     (
         without("loss.use"),
-        'loss: which loss? Write use = "…", with mean_squared_error, softmax_cross_entropy',
+        'loss: which loss? Write use = "…", with huber, kl_divergence, mean_absolute_error, ',
     ),
     (without("optimizer.learning_rate"), "optimizer: adam needs learning_rate, a number or a schedule"),
     (changed("data.use", "npz"), "data: npz needs path, a string"),
     (layers("linear"), "model.linear_1: linear needs features, an integer"),
     (
         layers({"conv": {"features": 3, "name": "stem"}}),
-        "model.stem: conv needs kernel_size, an integer or [",
+        "model.stem: conv needs kernel_size, an integer or a list",
     ),
     (changed("optimizer.learning_rate", "cosine"), "optimizer.learning_rate: cosine needs peak, a number or"),
     (changed("loss.penalties", ["l2"]), "loss.penalties.0: l2 needs strength, a number or a schedule"),
@@ -461,7 +470,8 @@ def test_what_is_missing(raw, message):
 
 def test_sections_with_defaults_may_be_missing():
     config = check(without("split", text=SMALL.replace("[train]\nepochs = 3\nbatch_size = 64", "")))
-    assert dict(config.train.arguments) == {"epochs": 10, "batch_size": 128, "standardize": True}
+    settings = {"epochs": 10, "batch_size": 128, "standardize": True, "patience": None, "lsuv": False}
+    assert dict(config.train.arguments) == settings
     assert dict(config.split.arguments) == {"validation": 0.1, "seed": 0}
 
 
@@ -504,7 +514,15 @@ def test_every_function_can_be_written_read_and_made(name):
         for key, setting in function.parameters.items()
         if (setting.required or setting.variadic) and key != "steps"
     }
+    if name == "by_path":
+        settings["groups"] = [{"group": {"pattern": "*", "optimizer": REQUIRED["optimizer"]}}]
+    grouped = [{name: settings}] if name == "group" else []
     key, value = {
+        "parameter group": (
+            "optimizer",
+            {"use": "by_path", "default": REQUIRED["default"], "groups": grouped},
+        ),
+        "metric": ("train.metrics", [{name: settings}]),
         "layer": ("model.layers", [{name: settings}]),
         "activation": ("model.layers", [{name: settings}]),
         "initializer": ("model.layers", [{"linear": {"features": 3, "kernel_init": {name: settings}}}]),

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.image import imread
 
 from fnn.run import _figures
-from fnn.run._figures import confusion_matrix, draw_confusion, draw_curves, draw_mistakes, worst_mistakes
+from fnn.run._figures import draw_confusion, draw_curves, draw_mistakes, worst_mistakes
 
 CLASSES = ("cat", "dog", "an exceptionally long class name")
 
@@ -47,14 +47,6 @@ def drawn(monkeypatch, draw, *arguments):
 
 def words(figure):
     return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
-
-
-def test_confusion_matrix_counts_true_by_predicted():
-    y, outputs = scores(n=500, classes=4)
-    wanted = np.zeros((5, 5), int)
-    for true, row in zip(y, outputs, strict=True):
-        wanted[true, list(row).index(max(row))] += 1
-    np.testing.assert_array_equal(confusion_matrix(y, outputs, 5), wanted)
 
 
 def test_worst_mistakes_are_wrong_and_in_order_of_loss():

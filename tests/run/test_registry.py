@@ -10,19 +10,33 @@ from fnn.nn._layer import as_layer
 from fnn.run._registry import describe, describe_type, fits, functions, nearest
 
 KINDS = {
-    "layer": "avg_pool batch_norm conv dropout linear max_pool mlp residual serial",
-    "activation": "flatten global_avg_pool log_softmax relu sigmoid softmax tanh to_float",
-    "initializer": "kaiming xavier",
-    "loss": "mean_squared_error softmax_cross_entropy",
-    "penalty": "l1 l2",
-    "optimizer": "adagrad adam chain clip_by_global_norm momentum nesterov rmsprop sgd",
-    "schedule": "cosine exponential piecewise step_decay",
+    "layer": "adaptive_avg_pool adaptive_max_pool alpha_dropout avg_pool batch_norm conv conv_maxout"
+    " conv_transpose depthwise_conv dropout flatten global_avg_pool global_max_pool group_norm"
+    " instance_norm layer_norm linear locally_connected max_pool maxout mlp perceptron prelu residual"
+    " serial spatial_dropout",
+    "initializer": "constant delta_orthogonal kaiming lecun orthogonal truncated_normal xavier",
+    "none": "adadelta_init adadelta_update adagrad_init adagrad_update adam_init adam_update adamax_init"
+    " adamax_update adamw_update apply_updates averaged_params check_gradients"
+    " clip_by_global_norm_init clip_by_global_norm_update clip_by_value_update combine"
+    " confusion_matrix conv_output_size global_norm intermediates lamb_update layer lion_init"
+    " lion_update lsuv max_norm_update moments momentum_init momentum_update muon_init muon_update"
+    " nadam_update nesterov_update parameter_groups partition perceptron_init perceptron_predict"
+    " perceptron_update projection_init proximal_l1_update receptive_field rmsprop_init rmsprop_update"
+    " sgd_init sgd_update split standardize summary to_float value_at",
+    "activation": "elu gelu heaviside leaky_relu log_softmax relu selu sigmoid silu softmax softplus tanh",
+    "optimizer": "accumulate_gradients adadelta adagrad adam adamax adamw by_path chain clip_by_global_norm"
+    " clip_by_value ema lamb lion lookahead max_norm momentum muon nadam nesterov proximal_l1 rmsprop"
+    " sgd",
+    "metric": "accuracy calibration_error top_k_accuracy",
+    "schedule": "cosine exponential inverse_time join linear_warmup one_cycle piecewise polynomial step_decay"
+    " warm_restarts",
+    "penalty": "elastic_net l1 l2",
+    "parameter group": "group",
+    "loss": "huber kl_divergence mean_absolute_error mean_squared_error multiclass_hinge perceptron_loss"
+    " sigmoid_cross_entropy softmax_cross_entropy",
+    "augmentation": "alternating_flip cutout mixup random_brightness random_contrast random_crop random_flip"
+    " random_resized_crop random_roll random_rotation random_shift random_vertical_flip",
     "data set": "cifar10 digits fashion_mnist image_folder mnist npz",
-    "augmentation": "random_crop random_flip",
-    "none": "accuracy adagrad_init adagrad_update adam_init adam_update apply_updates"
-    " clip_by_global_norm_init clip_by_global_norm_update global_norm intermediates layer moments"
-    " momentum_init momentum_update nesterov_update rmsprop_init rmsprop_update sgd_init sgd_update split"
-    " standardize summary value_at",
 }
 KIND = {name: kind for kind, names in KINDS.items() for name in names.split()}
 PUBLIC = sorted(
@@ -124,12 +138,12 @@ def test_hyperparameters_are_those_so_annotated(function, name, answer):
     ("function", "name", "text"),
     [
         ("conv", "features", "an integer"),
-        ("conv", "kernel_size", "an integer or [an integer, an integer]"),
+        ("conv", "kernel_size", "an integer or a list, each an integer"),
         ("conv", "bias", "true or false"),
         (
             "conv",
             "padding",
-            '"SAME" or "VALID" or [[an integer, an integer], [an integer, an integer]]',
+            '"SAME" or "VALID" or an integer or a list, each [an integer, an integer]',
         ),
         ("mlp", "hidden", "a list, each an integer"),
         ("adam", "learning_rate", "a number or a schedule"),
@@ -147,7 +161,7 @@ def test_a_function_of_the_user_is_described_like_those_of_fnn():
         return factor * x
 
     function = describe(scaled)
-    assert (function.kind, list(function.parameters), function.takes_data) == ("activation", ["factor"], True)
+    assert (function.kind, list(function.parameters), function.takes_data) == ("layer", ["factor"], True)
 
 
 def test_summaries_are_one_line():
