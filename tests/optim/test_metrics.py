@@ -97,11 +97,10 @@ def test_calibration_by_hand() -> None:
     assert float(optim.calibration_error(sure, jnp.zeros(4, int))) == 0
     assert float(optim.calibration_error(sure, jnp.ones(4, int))) == 1
     assert float(optim.calibration_error(half, jnp.array([0, 1, 1, 0]))) == 0
-    # 0.5 belongs to the lower of two bins and 1 to the upper: |2/4 (0 - 0.5)| + |2/4 (1 - 1)|.
-    logits = jnp.concatenate([half[:2], sure[:2]])
-    assert float(optim.calibration_error(logits, jnp.array([1, 1, 0, 0]), bins=2)) == 0.25
-    assert float(optim.calibration_error(logits, jnp.array([1, 1, 0, 0]), bins=1)) == 0.25
-    assert float(optim.calibration_error(logits, jnp.array([1, 1, 1, 1]), bins=2)) == 0.75
+    # 0.5 belongs to the lower of two bins and 1 to the upper: |2/4 (1 - 0.5)| + |2/4 (0 - 1)|.
+    logits, classes = jnp.concatenate([half[:2], sure[:2]]), jnp.array([0, 0, 1, 1])
+    assert float(optim.calibration_error(logits, classes, bins=2)) == 0.75
+    assert float(optim.calibration_error(logits, classes, bins=1)) == 0.25
     assert float(optim.calibration_error(sure.astype(jnp.bfloat16), jnp.ones(4, int))) == 1
 
 
