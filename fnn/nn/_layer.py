@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from fnn._tree import fold_name
 from fnn._types import Array, Key, Params, State
+from fnn.ops._window import Window
 
 Children = tuple[tuple[str, "Layer"], ...]
 
@@ -30,7 +31,8 @@ class Layer:
     `key` is needed by stochastic layers when training; `mask` (N,) says which examples of a padded batch
     are real, for layers that compute statistics over the batch. A kind such as "conv" gives the automatic
     names conv_1, conv_2, …; `name` replaces that. `rebuild(children)` makes the same container around
-    other children.
+    other children. `window(x)` is the window that slides over the spatial axes of x, for
+    `fnn.receptive_field`; without one, each place sees only itself.
     """
 
     kind: str
@@ -39,6 +41,7 @@ class Layer:
     name: str | None = None
     children: Children = ()
     rebuild: Callable[[Children], Layer] | None = None
+    window: Callable[[jax.ShapeDtypeStruct], Window] | None = None
 
 
 LayerLike = Layer | Callable[[Array], Array]
@@ -78,6 +81,7 @@ def layer(
     init: Callable[[Key, jax.ShapeDtypeStruct], Params] | None = None,
     *,
     name: str | None = None,
+    window: Callable[[jax.ShapeDtypeStruct], Window] | None = None,
 ) -> Layer:
     """A layer without state or randomness, from `apply(params, x)` and `init(key, x)`.
 
@@ -105,7 +109,7 @@ def layer(
         del train, key, mask
         return apply(params, x), state
 
-    return Layer(kind, init_, apply_, name)
+    return Layer(kind, init_, apply_, name, window=window)
 
 
 def as_layer(value: LayerLike) -> Layer:
@@ -224,8 +228,7 @@ def _serial(children: Children, *, name: str | None) -> Layer:
 
 
 def _residual(children: Children, *, name: str | None) -> Layer:
-    body = tuple(child for child in children if child[0] != "shortcut")
-    shortcut = tuple(child for child in children if child[0] == "shortcut")
+    body, shortcut = split_shortcut(children)
 
     def init(key: Key, x: Any) -> tuple[Params, State]:
         params, state, _ = _init_in_series(body, key, as_shape(x))
@@ -244,6 +247,12 @@ def _residual(children: Children, *, name: str | None) -> Layer:
         return x + y, {**new_state, **more_state}
 
     return Layer("residual", init, apply, name, children, lambda children: _residual(children, name=name))
+
+
+def split_shortcut(children: Children) -> tuple[Children, Children]:
+    """The two branches of a residual: its layers in series, and its shortcut, which may be empty."""
+    body = tuple(child for child in children if child[0] != "shortcut")
+    return body, tuple(child for child in children if child[0] == "shortcut")
 
 
 def _init_in_series(

@@ -1,14 +1,16 @@
-"""The batch normalisation layer."""
+"""The normalisation layers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from fnn import ops
 from fnn._types import Array, Hyperparameter, Key, Params, State, check_range, known_number
-from fnn.nn._layer import Layer, as_shape, check_train
+from fnn.nn._layer import Layer, as_shape, check_train, layer
 
 
 def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str | None = None) -> Layer:
@@ -16,8 +18,10 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
 
         y = γ · (x − E[x]) / √(Var[x] + eps) + β
 
-    In training, E and Var are those of the batch, over all positions of a feature map as well; the rows
-    that `mask` excludes do not count. At test time, which the notes leave out, they are running averages:
+    In training, E and Var are those of the batch, over all positions of a feature map as well. The mean
+    divides by the number |Ω| of examples in the batch, not by the n of the training set, as the notes write
+    it; the rows that `mask` excludes do not count. At test time, which the notes leave out, one example must
+    not depend on the others, so E and Var are running averages:
 
         running ← momentum · running + (1 − momentum) · batch
 
@@ -70,3 +74,99 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
         }
 
     return Layer("batch_norm", init, apply, name)
+
+
+def layer_norm(*, eps: float = 1e-5, name: str | None = None) -> Layer:
+    """Normalise the features of each example by themselves, then scale and shift each by learned numbers.
+
+        y = γ · (x − E[x]) / √(Var[x] + eps) + β, E and Var over the last axis
+
+    No example depends on another, so training and evaluation are the same. Feature maps are normalised at
+    each position, over their channels, as in Flax and Keras; PyTorch asks over which axes. For all values of
+    an image together, use `group_norm(1)`.
+
+    Args:
+        eps: keeps constant features finite; inside the root. 1e-5 as in PyTorch; Flax has 1e-6, Keras 1e-3.
+        name: in place of layer_norm_1, layer_norm_2, …
+
+    Parameters: `scale` γ (C,), from 1; `bias` β (C,), from 0. Input and output (N, C) or (N, …, C).
+
+    Raises:
+        ValueError: an input of one feature, or of another number of features.
+
+    Source: Ba, Kiros and Hinton (2016), "Layer Normalization".
+    """
+    return _of_each_example("layer_norm", ops.layer_norm, eps, name)
+
+
+def group_norm(groups: int, *, eps: float = 1e-5, name: str | None = None) -> Layer:
+    """Normalise each group of channels of each example, then scale and shift each channel by learned numbers.
+
+        y = γ · (x − E[x]) / √(Var[x] + eps) + β, E and Var over all positions and the channels of a group
+
+    Unlike `batch_norm` it is as good for small batches, and the same in training and evaluation.
+
+    Args:
+        groups: into how many groups of neighbouring channels they fall; 1 takes all values of an example
+            together. The paper and Flax take 32.
+        eps: keeps a constant group finite; inside the root. 1e-5 as in PyTorch; Flax has 1e-6, Keras 1e-3.
+        name: in place of group_norm_1, group_norm_2, …
+
+    Parameters: `scale` γ (C,), from 1; `bias` β (C,), from 0. Input and output (N, C) or (N, …, C).
+
+    Raises:
+        ValueError: groups that do not divide the channels, or of one value each; another number of channels.
+
+    Source: Wu and He (2018), "Group Normalization".
+    """
+    check_range("groups", groups, at_least=1)
+
+    def normalise(x: Array, scale: Array, bias: Array, *, eps: float) -> Array:
+        return ops.group_norm(x, scale, bias, groups, eps=eps)
+
+    return _of_each_example("group_norm", normalise, eps, name)
+
+
+def instance_norm(*, eps: float = 1e-5, name: str | None = None) -> Layer:
+    """Normalise each feature map of each example, then scale and shift it by learned numbers.
+
+        y = γ · (x − E[x]) / √(Var[x] + eps) + β, E and Var over all positions
+
+    It takes the contrast out of an image. The same as `group_norm` with a group for each channel.
+
+    Args:
+        eps: keeps a constant feature map finite; inside the root. 1e-5 as in PyTorch; Flax has 1e-6.
+        name: in place of instance_norm_1, instance_norm_2, …
+
+    Parameters: `scale` γ (C,), from 1; `bias` β (C,), from 0; PyTorch's has none unless `affine=True`. Input
+    and output (N, …, C).
+
+    Raises:
+        ValueError: feature maps of one pixel, or another number of channels.
+
+    Source: Ulyanov, Vedaldi and Lempitsky (2016), "Instance Normalization".
+    """
+
+    def normalise(x: Array, scale: Array, bias: Array, *, eps: float) -> Array:
+        return ops.group_norm(x, scale, bias, x.shape[-1], eps=eps)
+
+    return _of_each_example("instance_norm", normalise, eps, name)
+
+
+def _of_each_example(kind: str, normalise: Callable[..., Array], eps: float, name: str | None) -> Layer:
+    """A layer that normalises each example by its own moments: no state."""
+    check_range("eps", eps, above=0)
+
+    def init(key: Key, x: jax.ShapeDtypeStruct) -> Params:
+        if len(x.shape) < 2:
+            raise ValueError(f"{kind} takes (batch, …, channels), got an input of shape {x.shape}")
+        channels = x.shape[-1]
+        return {"scale": jnp.ones(channels, x.dtype), "bias": jnp.zeros(channels, x.dtype)}
+
+    def apply(params: Params, x: Array) -> Array:
+        scale, bias = params["scale"], params["bias"]
+        if x.shape[-1] != scale.shape[0]:
+            raise ValueError(f"expected {scale.shape[0]} channels, got an input of shape {x.shape}")
+        return normalise(x, scale, bias, eps=eps)
+
+    return layer(kind, apply, init, name=name)

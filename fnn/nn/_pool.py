@@ -3,60 +3,120 @@
 from __future__ import annotations
 
 import math
-from functools import partial
+from collections.abc import Callable
+
+import jax
 
 from fnn import ops
-from fnn._types import Array
+from fnn._types import Array, check_range
 from fnn.nn._layer import Layer, layer
-from fnn.ops._window import Padding, Pair
+from fnn.ops._window import Padding, Sizes, Window, per_axis, sliding_window, spatial_axes
 
 
 def max_pool(
-    window: int | Pair,
+    window: Sizes,
     *,
-    stride: int | Pair | None = None,
+    stride: Sizes | None = None,
     padding: Padding = "VALID",
     name: str | None = None,
 ) -> Layer:
     """The largest value in each window of each feature map; see `fnn.ops.max_pool`.
 
     Args:
-        window: height and width of the window, one integer for both.
+        window: the size of the window, one integer or one for each spatial axis.
         stride: how far the window moves; the window itself by default.
-        padding: "VALID" (none), "SAME" or ((top, bottom), (left, right)); padding never wins.
+        padding: "VALID" (none), "SAME", an integer for every side, or a pair (before, after) for each
+            spatial axis; padding never wins.
         name: in place of max_pool_1, max_pool_2, …
     """
-    pool = partial(ops.max_pool, window=window, stride=stride, padding=padding)
-    return layer("max_pool", lambda params, x: pool(x), name=name)
+    return _sliding("max_pool", ops.max_pool, window, stride, padding, name)
 
 
 def avg_pool(
-    window: int | Pair,
+    window: Sizes,
     *,
-    stride: int | Pair | None = None,
+    stride: Sizes | None = None,
     padding: Padding = "VALID",
     name: str | None = None,
 ) -> Layer:
     """The mean value in each window of each feature map; see `fnn.ops.avg_pool`.
 
     Args:
-        window: height and width of the window, one integer for both.
+        window: the size of the window, one integer or one for each spatial axis.
         stride: how far the window moves; the window itself by default.
-        padding: "VALID" (none), "SAME" or ((top, bottom), (left, right)); padding does not count.
+        padding: "VALID" (none), "SAME", an integer for every side, or a pair (before, after) for each
+            spatial axis; padding does not count.
         name: in place of avg_pool_1, avg_pool_2, …
     """
-    pool = partial(ops.avg_pool, window=window, stride=stride, padding=padding)
-    return layer("avg_pool", lambda params, x: pool(x), name=name)
+    return _sliding("avg_pool", ops.avg_pool, window, stride, padding, name)
+
+
+def adaptive_max_pool(size: Sizes, *, name: str | None = None) -> Layer:
+    """The largest value in each cell of a grid of a given size; see `fnn.ops.adaptive_max_pool`.
+
+    Args:
+        size: of the output, one integer or one for each spatial axis.
+        name: in place of adaptive_max_pool_1, adaptive_max_pool_2, …
+    """
+    return _adaptive("adaptive_max_pool", ops.adaptive_max_pool, size, name)
+
+
+def adaptive_avg_pool(size: Sizes, *, name: str | None = None) -> Layer:
+    """The mean value in each cell of a grid of a given size; see `fnn.ops.adaptive_avg_pool`.
+
+    Args:
+        size: of the output, one integer or one for each spatial axis.
+        name: in place of adaptive_avg_pool_1, adaptive_avg_pool_2, …
+    """
+    return _adaptive("adaptive_avg_pool", ops.adaptive_avg_pool, size, name)
+
+
+def _sliding(
+    kind: str,
+    pool: Callable[..., Array],
+    window: Sizes,
+    stride: Sizes | None,
+    padding: Padding,
+    name: str | None,
+) -> Layer:
+    stride = window if stride is None else stride
+
+    def apply(params: object, x: Array) -> Array:
+        return pool(x, window=window, stride=stride, padding=padding)
+
+    def geometry(x: jax.ShapeDtypeStruct) -> Window:
+        return sliding_window(x, window, stride, padding, name="window")
+
+    return layer(kind, apply, name=name, window=geometry)
+
+
+def _adaptive(kind: str, pool: Callable[..., Array], size: Sizes, name: str | None) -> Layer:
+    check_range("size", size, at_least=1)
+
+    def geometry(x: jax.ShapeDtypeStruct) -> Window:
+        cells = per_axis(size, spatial_axes(x), "size")
+        if any(n % count for n, count in zip(x.shape[1:-1], cells, strict=True)):
+            raise ValueError(
+                f"{size} cells do not divide an input of shape {x.shape}, so they are no single window that "
+                "slides; crop or pad the input"
+            )
+        window = tuple(n // count for n, count in zip(x.shape[1:-1], cells, strict=True))
+        return sliding_window(x, window, window, "VALID", name="window")
+
+    return layer(kind, lambda params, x: pool(x, size=size), name=name, window=geometry)
 
 
 def global_avg_pool(x: Array, /) -> Array:
-    """The mean of each feature map: (N, H, W, C) → (N, C).
+    """The mean of each feature map: (N, …, C) → (N, C).
 
     Source: Lin et al. (2014), "Network In Network".
     """
-    if x.ndim != 4:
-        raise ValueError(f"expected images (batch, height, width, channels), got shape {x.shape}")
-    return x.mean((1, 2))
+    return x.mean(tuple(range(1, 1 + spatial_axes(x))))
+
+
+def global_max_pool(x: Array, /) -> Array:
+    """The largest value of each feature map: (N, …, C) → (N, C); equally large ones share the gradient."""
+    return x.max(tuple(range(1, 1 + spatial_axes(x))))
 
 
 def flatten(x: Array, /) -> Array:

@@ -44,8 +44,8 @@ def xavier(
 ) -> Array:
     """Weights of zero mean and variance scale / fan-in: a linear layer keeps the variance of its input.
 
-    The fan-in form is the notes'; others call it LeCun's. Glorot's own, which PyTorch, Keras and JAX call
-    Xavier or Glorot, divides by the mean of fan-in and fan-out instead: `mode="fan_avg"`.
+    This xavier, by fan-in as in the notes, equals `lecun`; `mode="fan_avg"` is Glorot's, and what other
+    frameworks call Xavier: it divides by the mean of fan-in and fan-out, for the gradients' sake.
 
     Args:
         key: the random key.
@@ -73,8 +73,8 @@ def kaiming(
     """Weights of zero mean and variance 2 / fan-in: a layer behind a ReLU keeps the variance of the scores.
 
     A ReLU passes half of a symmetric signal, E[relu(s)²] = ½ Var(s), so the weights make up for it with
-    twice the variance: the standard deviation is √(2 / fan-in). The notes' code divides by that root; it
-    has to multiply.
+    twice the variance: normal numbers times √(2 / fan-in). The notes' code divides by that root; it has to
+    multiply.
 
     Args:
         key: the random key.
@@ -87,6 +87,113 @@ def kaiming(
     Source: He et al. (2015), "Delving Deep into Rectifiers".
     """
     return _scaled(key, shape, dtype, scale, mode, distribution)
+
+
+def lecun(key: Key, shape: Shape, dtype: DType = float, /, *, distribution: Distribution = "normal") -> Array:
+    """Weights of zero mean and variance 1 / fan-in, as self-normalizing networks (`selu`) need them.
+
+    The same as `xavier` by fan-in, its default. LeCun normal in JAX and Keras is truncated; this is not.
+
+    Args:
+        key: the random key.
+        shape: of the kernel, (…, inputs, outputs).
+        dtype: of the result.
+        distribution: "normal", not truncated, or "uniform" on ±√(3 / fan-in).
+
+    Source: LeCun et al. (1998), "Efficient BackProp", section 4.6.
+    """
+    return _scaled(key, shape, dtype, 1.0, "fan_in", distribution)
+
+
+def truncated_normal(
+    key: Key, shape: Shape, dtype: DType = float, /, *, stddev: Hyperparameter = 0.02
+) -> Array:
+    """Normal numbers of mean 0, drawn again where they are more than two deviations from it.
+
+    `stddev` is the deviation σ before the cut at ±2σ, which is not corrected for: that of the result is
+    0.8796 σ. So do JAX, Keras and PyTorch, but PyTorch cuts at ±2, not at ±2σ.
+
+    Args:
+        key: the random key.
+        shape: of the result.
+        dtype: of the result.
+        stddev: σ, at least 0.
+
+    Source: the initial values of Devlin et al. (2019), "BERT", with σ = 0.02.
+    """
+    check_range("stddev", known_number("stddev", stddev), at_least=0)
+    unit = jax.random.truncated_normal(key, -2, 2, shape, dtype)
+    return (jnp.asarray(stddev, float) * unit).astype(unit.dtype)
+
+
+def orthogonal(key: Key, shape: Shape, dtype: DType = float, /, *, scale: Hyperparameter = 1.0) -> Array:
+    """A random orthonormal matrix: of the kernel as a matrix (…·inputs, outputs), columns or rows.
+
+    The columns are orthonormal where there are at least as many rows, WᵀW = scale² I, else the rows,
+    WWᵀ = scale² I. A deep linear network of such square layers keeps every length and every gradient's. All
+    orthonormal matrices are equally likely.
+
+    Args:
+        key: the random key.
+        shape: of the kernel, (…, inputs, outputs).
+        dtype: of the result; the matrix is made in float32 at least.
+        scale: of the matrix; √2 in front of a ReLU.
+
+    PyTorch flattens a kernel the same way, with its outputs first.
+
+    Source: Saxe, McClelland and Ganguli (2014), "Exact solutions to the nonlinear dynamics of learning in
+    deep linear neural networks".
+    """
+    fans(shape)
+    check_range("scale", known_number("scale", scale), at_least=0)
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
+    made = jax.nn.initializers.orthogonal()(key, shape, jnp.promote_types(dtype, jnp.float32))
+    return (jnp.asarray(scale, made.dtype) * made).astype(dtype)
+
+
+def delta_orthogonal(
+    key: Key, shape: Shape, dtype: DType = float, /, *, scale: Hyperparameter = 1.0
+) -> Array:
+    """A convolution kernel that is zero but at its centre, where it is orthonormal: H Hᵀ = scale² I.
+
+    With stride 1 and "SAME" padding such a convolution keeps the length of every pixel's vector of channels.
+    An `orthogonal` kernel does not: it keeps the lengths of patches.
+
+    Args:
+        key: the random key.
+        shape: of the kernel of an ungrouped convolution, (…, inputs, outputs); as many outputs or more.
+        dtype: of the result; the matrix is made in float32 at least.
+        scale: of the matrix; √2 in front of a ReLU.
+
+    Raises:
+        ValueError: fewer outputs than inputs.
+
+    Source: Xiao et al. (2018), "Dynamical Isometry and a Mean Field Theory of CNNs".
+    """
+    fans(shape)
+    inputs, outputs = shape[-2:]
+    if outputs < inputs:
+        raise ValueError(
+            f"delta_orthogonal needs at least as many outputs as inputs, and a kernel of shape {shape} has "
+            f"{outputs} for {inputs}; use orthogonal"
+        )
+    centre = tuple((size - 1) // 2 for size in shape[:-2])  # where "SAME" puts the pixel itself
+    matrix = orthogonal(key, (inputs, outputs), dtype, scale=scale)
+    return jnp.zeros(shape, matrix.dtype).at[centre].set(matrix)
+
+
+def constant(key: Key, shape: Shape, dtype: DType = float, /, *, value: Hyperparameter = 0.0) -> Array:
+    """The same number everywhere.
+
+    As a kernel in front of a hidden layer it makes all units alike, and gradient descent keeps them so.
+
+    Args:
+        key: not used.
+        shape: of the result.
+        dtype: of the result.
+        value: the number.
+    """
+    return jnp.full(shape, known_number("value", value), dtype)
 
 
 def _scaled(

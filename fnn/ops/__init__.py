@@ -4,19 +4,27 @@ Every function takes plain arrays, works under `jit`, `grad`, `jvp`, `vmap` and 
 platform at lowering time where one form is not fast everywhere.
 """
 
-from fnn.ops._conv import conv
-from fnn.ops._dropout import dropout
-from fnn.ops._norm import batch_moments, batch_norm, batch_norm_train
-from fnn.ops._pool import avg_pool, max_pool
+from fnn.ops._conv import conv, conv_transpose, locally_connected
+from fnn.ops._dropout import alpha_dropout, dropout, spatial_dropout
+from fnn.ops._norm import batch_moments, batch_norm, batch_norm_train, group_norm, layer_norm
+from fnn.ops._pool import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool
 from fnn.ops._window import Padding
 
 __all__ = [
     "Padding",
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
+    "alpha_dropout",
     "avg_pool",
     "batch_moments",
     "batch_norm",
     "batch_norm_train",
     "conv",
+    "conv_transpose",
     "dropout",
+    "group_norm",
+    "layer_norm",
+    "locally_connected",
     "max_pool",
+    "spatial_dropout",
 ]

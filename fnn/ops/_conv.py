@@ -1,4 +1,4 @@
-"""Convolution, lowered for each platform."""
+"""Convolution, its transpose and its relative without shared kernels, lowered for each platform."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from fnn._types import Array
-from fnn.ops._window import Padding, Pair, Window, shifted, sliding_window
+from fnn.ops._window import (
+    Padding,
+    Sizes,
+    Window,
+    explicit_pads,
+    per_axis,
+    shifted,
+    sliding_window,
+    spatial_axes,
+)
 
 
 def conv(
@@ -20,24 +29,27 @@ def conv(
     kernel: Array,
     /,
     *,
-    stride: int | Pair = 1,
+    stride: Sizes = 1,
     padding: Padding = "SAME",
-    dilation: int | Pair = 1,
+    dilation: Sizes = 1,
     groups: int = 1,
 ) -> Array:
     """Convolve images with a bank of kernels (cross-correlation: kernels are not flipped).
 
         y[n, i, j, o] = Σ_{a, b, c} x[n, i·s + a·d − top, j·s + b·d − left, c] · kernel[a, b, c, o]
 
+    and so for any number of spatial axes: sequences (N, L, Cin), images, volumes (N, D, H, W, Cin).
+
     Args:
-        x: images (N, H, W, Cin).
-        kernel: (kh, kw, Cin / groups, Cout); output channel o sees the group o // (Cout / groups).
-        stride, dilation: one integer, or one each for height and width.
+        x: images (N, …, Cin).
+        kernel: (…, Cin / groups, Cout) with as many axes as `x`; output channel o sees the group
+            o // (Cout / groups).
+        stride, dilation: one integer, or one for each spatial axis.
         padding: see `Padding`; zeros are added.
         groups: into how many independent parts the channels fall; Cin makes it depthwise.
 
     Returns:
-        (N, Ho, Wo, Cout), Ho = ⌊(H + top + bottom − d(kh − 1) − 1) / s⌋ + 1.
+        (N, …, Cout); an axis of N pixels and a kernel of F give ⌊(N + lo + hi − d(F − 1) − 1) / s⌋ + 1.
 
     On CPU this is a matrix product over the shifted images ("im2col"), and so are its gradients: XLA's own
     gradient convolutions fall onto a naive loop there inside `scan`. GPU and TPU use their libraries'
@@ -46,8 +58,9 @@ def conv(
     Raises:
         ValueError: shapes that do not fit.
     """
-    window = sliding_window(x, kernel.shape[:2], stride, padding, dilation, name="kernel")
-    channels, per_group, features = x.shape[-1], *kernel.shape[2:]
+    _check_rank(x, kernel)
+    window = sliding_window(x, kernel.shape[:-2], stride, padding, dilation, name="kernel")
+    channels, per_group, features = x.shape[-1], *kernel.shape[-2:]
     if channels != per_group * groups or features % groups:
         raise ValueError(
             f"{groups} group(s) of {per_group} channels and {features} features do not fit an input of "
@@ -60,6 +73,141 @@ def conv(
         cpu=_on_each_device(lambda x, kernel: _as_matmul(x, kernel, window, groups), x.shape[0]),
         default=partial(_as_library_call, window=window, groups=groups),
     )
+
+
+def conv_transpose(
+    x: Array,
+    kernel: Array,
+    /,
+    *,
+    stride: Sizes = 1,
+    padding: Padding = "SAME",
+    dilation: Sizes = 1,
+) -> Array:
+    """The transpose of `conv`: its gradient with respect to its input, which maps small images to large ones.
+
+        y[n, p, o] = Σ_{m, a, c: m·s + a·d − lo = p} x[n, m, c] · kernel[a, c, o]
+
+    That is what `jax.vjp` of `conv(y, kernelᵀ)` with the same stride, padding and dilation sends back for a
+    cotangent x, kernelᵀ having the last two axes exchanged. With a stride, inputs of several sizes have
+    outputs of one size; the size of y, from M pixels and a kernel that covers E = d(F − 1) + 1, is
+
+        "SAME": M·s,   "VALID": (M − 1)·s + E,   explicit (lo, hi): (M − 1)·s + E − lo − hi
+
+    PyTorch's ConvTranspose with `padding=p, output_padding=q` is `padding=(p, p − q)` on each axis, its
+    weight (Cin, Cout, …) moved to (…, Cin, Cout). `lax.conv_transpose` and Flax do not flip the kernel:
+    theirs is this one with the kernel reversed along its spatial axes, and with "VALID" it is larger where
+    s > E, M·s.
+
+    Args:
+        x: images (N, …, Cin).
+        kernel: (…, Cin, Cout), as many axes as `x`.
+        stride: how many output pixels lie between neighbouring input pixels; an integer, or one per axis.
+        padding: of the convolution that this is the transpose of: it cuts pixels off the output.
+        dilation: distance between neighbouring output pixels that one input pixel adds to.
+
+    Returns:
+        (N, …, Cout).
+
+    The output consists of s interleaved ones along each axis, and each is a convolution of x with every
+    s-th element of the kernel: one `conv` makes them all. Differentiable as `conv` is.
+
+    Raises:
+        ValueError: shapes that do not fit; padding that cuts off everything.
+    """
+    _check_rank(x, kernel)
+    axes, sizes = spatial_axes(x), x.shape[1:-1]
+    if kernel.shape[-2] != x.shape[-1]:
+        raise ValueError(
+            f"a kernel of shape {kernel.shape} does not fit an input of {x.shape[-1]} channels: its last but "
+            "one axis is the channels of the input"
+        )
+    strides, dilations = per_axis(stride, axes, "stride"), per_axis(dilation, axes, "dilation")
+    window = Window(kernel.shape[:-2], strides, dilations, ())
+    if padding == "SAME":
+        wanted = tuple(m * s for m, s in zip(sizes, strides, strict=True))
+        excess = [max(k - s, 0) for k, s in zip(window.extent, strides, strict=True)]
+        cut = tuple(total // 2 for total in excess)
+    else:
+        pads = explicit_pads(0 if padding == "VALID" else padding, axes)
+        full = [(m - 1) * s + k for m, s, k in zip(sizes, strides, window.extent, strict=True)]
+        wanted = tuple(n - lo - hi for n, (lo, hi) in zip(full, pads, strict=True))
+        cut = tuple(lo for lo, _ in pads)
+        if min(wanted) < 1:
+            raise ValueError(f"the padding {padding} cuts off all of an output of size {tuple(full)}")
+    phases = jnp.flip(_phases(_spread(kernel, dilations), strides), tuple(range(axes)))
+    y = interleaved(conv(x, phases, padding=tuple((k - 1, k - 1) for k in phases.shape[:axes])), strides)
+    return y[(slice(None), *(slice(lo, lo + n) for lo, n in zip(cut, wanted, strict=True)))]
+
+
+def locally_connected(x: Array, kernel: Array, /, *, stride: Sizes = 1, padding: Padding = "VALID") -> Array:
+    """A convolution whose kernel differs from place to place: connections are local, weights not shared.
+
+        y[n, i, j, o] = Σ_{a, b, c} x[n, i·s + a − top, j·s + b − left, c] · kernel[i, j, a, b, c, o]
+
+    Args:
+        x: images (N, …, Cin).
+        kernel: a kernel (…, Cin, Cout) for each place, (…, …, Cin, Cout): output axes, then window axes.
+        stride: one integer, or one for each spatial axis.
+        padding: see `Padding`; zeros are added.
+
+    Returns:
+        (N, …, Cout), of the size that `conv` has.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    axes = spatial_axes(x)
+    window = sliding_window(x, kernel.shape[axes : 2 * axes], stride, padding, name="kernel")
+    places, features = window.outputs(x.shape[1:-1]), kernel.shape[-1]
+    if kernel.shape != (*places, *window.size, x.shape[-1], features):
+        raise ValueError(
+            f"expected a kernel of shape {(*places, *window.size, x.shape[-1])} and features, a kernel for "
+            f"each place of the output, got shape {kernel.shape}"
+        )
+    views = jnp.concatenate(shifted(x, window), axis=-1)
+    views = views.reshape(x.shape[0], math.prod(places), views.shape[-1])
+    y = jnp.einsum("npc,pcf->npf", views, kernel.reshape(*views.shape[1:], features))
+    return y.reshape(x.shape[0], *places, features)
+
+
+def _check_rank(x: Array, kernel: Array) -> None:
+    if kernel.ndim != x.ndim and spatial_axes(x):
+        raise ValueError(
+            f"a kernel of shape {kernel.shape} does not fit an input of shape {x.shape}: it has one window "
+            "axis for each spatial axis of the input, then channels and features"
+        )
+
+
+def _spread(kernel: Array, dilations: tuple[int, ...]) -> Array:
+    """A kernel with its zeros between the elements of a dilated one written out."""
+    gaps = [(0, 0, d - 1) for d in dilations]
+    return lax.pad(kernel, jnp.zeros((), kernel.dtype), [*gaps, (0, 0, 0), (0, 0, 0)])
+
+
+def _phases(kernel: Array, strides: tuple[int, ...]) -> Array:
+    """Every s-th element of a kernel along each axis, from each of the first s on, as features.
+
+    (…, Cin, Cout) → (…, Cin, s₁·s₂·…·Cout), the window s times smaller; filled up with zeros.
+    """
+    axes, (*size, channels, features) = len(strides), kernel.shape
+    counts = [-(-k // s) for k, s in zip(size, strides, strict=True)]
+    fill = [(0, n * s - k) for n, s, k in zip(counts, strides, size, strict=True)]
+    kernel = jnp.pad(kernel, [*fill, (0, 0), (0, 0)])
+    split = [n for both in zip(counts, strides, strict=True) for n in both]
+    kernel = kernel.reshape(*split, channels, features)
+    windows, steps = range(0, 2 * axes, 2), range(1, 2 * axes, 2)
+    kernel = kernel.transpose(*windows, 2 * axes, *steps, 2 * axes + 1)
+    return kernel.reshape(*counts, channels, math.prod(strides) * features)
+
+
+def interleaved(y: Array, strides: tuple[int, ...]) -> Array:
+    """Images (N, …, s₁·s₂·…·Cout) as ones s times larger along each axis, (N, …, Cout)."""
+    axes, (n, *sizes, channels) = len(strides), y.shape
+    features = channels // math.prod(strides)
+    order = [axis for i in range(axes) for axis in (1 + i, 1 + axes + i)]
+    y = y.reshape(n, *sizes, *strides, features).transpose(0, *order, 2 * axes + 1)
+    return y.reshape(n, *(k * s for k, s in zip(sizes, strides, strict=True)), features)
 
 
 Convolution = Callable[[Array, Array], Array]
@@ -79,15 +227,15 @@ def _on_each_device(function: Convolution, images: int) -> Convolution:
 
 def _product(x: Array, kernel: Array, window: Window, groups: int) -> Array:
     """The shifted images side by side, times the kernel as one matrix."""
-    kh, kw, per_group, features = kernel.shape
+    per_group, features = kernel.shape[-2:]
     views = shifted(x, window)
     if groups == 1:
         return jnp.concatenate(views, axis=-1) @ kernel.reshape(-1, features)
-    n, height, width, _ = views[0].shape
-    patches = jnp.stack(views, axis=3).reshape(n, height, width, kh * kw, groups, per_group)
-    kernels = kernel.reshape(kh * kw, per_group, groups, features // groups)
-    y = jnp.einsum("nhwkgc,kcgf->nhwgf", patches, kernels)
-    return y.reshape(n, height, width, features)
+    places = views[0].shape[:-1]
+    patches = jnp.stack(views, axis=-2).reshape(*places, len(views), groups, per_group)
+    kernels = kernel.reshape(len(views), per_group, groups, features // groups)
+    y = jnp.einsum("...kgc,kcgf->...gf", patches, kernels)
+    return y.reshape(*places, features)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -107,11 +255,11 @@ def _backward(window: Window, groups: int, inputs: tuple[Array, Array], dy: Arra
     and features are exchanged.
     """
     x, kernel = inputs
-    flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+    flipped = jnp.flip(kernel, tuple(range(kernel.ndim - 2))).swapaxes(-2, -1)
 
     def block(x: Array, dy: Array) -> tuple[Array, Array]:
         _, for_kernel = jax.vjp(lambda kernel: _product(x, kernel, window, groups), kernel)
-        if groups == 1 and window.stride == (1, 1):
+        if groups == 1 and max(window.stride) == 1:
             dx = _product(dy, flipped, _reversed(window), groups)
         else:
             (dx,) = jax.vjp(lambda x: _product(x, kernel, window, groups), x)[1](dy)
@@ -129,10 +277,10 @@ def _in_blocks(
 ) -> tuple[Array, ...]:
     """Apply a function to a few images at a time and join what it returns along the first axis."""
     n = batches[0].shape[0]
-    pixels = max(math.prod(batch.shape[1:3]) for batch in batches)
+    pixels = max(math.prod(batch.shape[1:-1]) for batch in batches)
     image = (
         pixels
-        * math.prod(kernel.shape[:2])
+        * math.prod(kernel.shape[:-2])
         * max(batch.shape[-1] for batch in batches)
         * kernel.dtype.itemsize
     )
@@ -144,7 +292,7 @@ def _in_blocks(
     padding = blocks * size - n  # images of zeros, which add nothing
 
     def cut(batch: Array) -> Array:
-        batch = jnp.pad(batch, ((0, padding), (0, 0), (0, 0), (0, 0))) if padding else batch
+        batch = jnp.pad(batch, ((0, padding), *((0, 0),) * (batch.ndim - 1))) if padding else batch
         return batch.reshape(blocks, size, *batch.shape[1:])
 
     results = lax.map(lambda block: function(*block), tuple(map(cut, batches)))
@@ -154,21 +302,23 @@ def _in_blocks(
 
 def _reversed(window: Window) -> Window:
     """The window through which the outputs of a window of stride 1 see its inputs."""
-    reach = [(k - 1) * d for k, d in zip(window.size, window.dilation, strict=True)]
-    padding = tuple((r - lo, r - hi) for r, (lo, hi) in zip(reach, window.padding, strict=True))
-    return window._replace(padding=padding)
+    axes = zip(window.extent, window.padding, strict=True)
+    return window._replace(padding=tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in axes))
 
 
 _as_matmul.defvjp(_forward, _backward)
 
 
 def _as_library_call(x: Array, kernel: Array, *, window: Window, groups: int) -> Array:
+    axes = len(window.size)
+    images = (0, axes + 1, *range(1, axes + 1))  # where batch, channels and spatial axes are
+    kernels = (axes + 1, axes, *range(axes))
     return lax.conv_general_dilated(
         x,
         kernel,
         window.stride,
         window.padding,
         rhs_dilation=window.dilation,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        dimension_numbers=lax.ConvDimensionNumbers(images, kernels, images),
         feature_group_count=groups,
     )

@@ -1,4 +1,4 @@
-"""Batch normalisation: moments of a batch, and the normalisation itself."""
+"""Normalisation: by the moments of a batch, or of each example by its own."""
 
 from __future__ import annotations
 
@@ -135,3 +135,68 @@ def _backward(eps: float, inputs: tuple, cotangents: tuple[Array, Array, Array, 
 
 
 _normalised.defvjp(_forward, _backward)
+
+
+def layer_norm(x: Array, scale: Array, bias: Array, /, *, eps: float = 1e-5) -> Array:
+    """Normalise the channels at each position of each example, then scale and shift them.
+
+        y = scale · (x − mean) / √(var + eps) + bias, with moments over the last axis
+
+    Args:
+        x: (N, …, C).
+        scale, bias: (C,).
+        eps: keeps constant values finite; inside the root.
+
+    Returns:
+        The shape and dtype of `x`.
+
+    Source: Ba, Kiros and Hinton (2016), "Layer Normalization".
+    """
+    return _scaled(_standardized(x, (x.ndim - 1,), eps), scale, bias).astype(x.dtype)
+
+
+def group_norm(x: Array, scale: Array, bias: Array, /, groups: int, *, eps: float = 1e-5) -> Array:
+    """Normalise each group of channels of each example over all positions, then scale and shift each channel.
+
+    Args:
+        x: (N, …, C), any number of spatial axes.
+        scale, bias: (C,).
+        groups: into how many groups of neighbouring channels they fall; 1 takes all values of an example
+            together, C each feature map by itself (instance normalisation).
+        eps: keeps constant values finite; inside the root.
+
+    Returns:
+        The shape and dtype of `x`.
+
+    Raises:
+        ValueError: groups that do not divide the channels, or of one value each.
+
+    Source: Wu and He (2018), "Group Normalization".
+    """
+    channels = x.shape[-1]
+    if groups < 1 or channels % groups:
+        raise ValueError(f"groups must divide the {channels} channels, {groups} does not")
+    parts = x.reshape(*x.shape[:-1], groups, channels // groups)
+    y = _standardized(parts, (*range(1, x.ndim - 1), x.ndim), eps).reshape(x.shape)
+    return _scaled(y, scale, bias).astype(x.dtype)
+
+
+def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> Array:
+    """(x − mean) / √(var + eps) over some axes, in float32 at least.
+
+    The mean is taken off twice: the first time it is exact only to the precision of x, however far that is
+    from 0.
+    """
+    if all(x.shape[axis] == 1 for axis in axes):
+        raise ValueError(
+            f"there is one value for each mean, so all would become 0; got an input of shape {x.shape}, "
+            f"normalised over {'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}"
+        )
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    offset = x - lax.stop_gradient(x.mean(axes, keepdims=True))
+    offset -= offset.mean(axes, keepdims=True)
+    return offset * lax.rsqrt(jnp.square(offset).mean(axes, keepdims=True) + eps)
+
+
+def _scaled(x: Array, scale: Array, bias: Array) -> Array:
+    return x * per_channel(scale, x.ndim) + per_channel(bias, x.ndim)

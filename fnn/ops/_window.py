@@ -2,83 +2,125 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from fnn._types import Array, check_range
+from fnn._types import Array, Shape, check_range
 
 Pair = tuple[int, int]
-Padding = Literal["SAME", "VALID"] | tuple[Pair, Pair]
+Sizes = int | tuple[int, ...]
+"""One integer for all spatial axes of an input, or one for each."""
+Padding = Literal["SAME", "VALID"] | int | tuple[Pair, ...]
 """`"SAME"`: ⌈N/stride⌉ outputs, as in lax and TensorFlow, the smaller half of the zeros first.
-`"VALID"`: no padding. Or explicit ((top, bottom), (left, right))."""
+`"VALID"`: no padding. An integer: so many on every side. Or a pair (before, after) for each spatial axis."""
 
 
 class Window(NamedTuple):
-    """A window that slides over the two spatial axes of an image batch."""
+    """A window that slides over the spatial axes of an image batch: an entry for each axis."""
 
     size: tuple[int, ...]
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
-    padding: tuple[Pair, ...]  # (top, bottom), (left, right)
+    padding: tuple[Pair, ...]  # before and after the axis
 
     @property
-    def offsets(self) -> list[Pair]:
+    def extent(self) -> tuple[int, ...]:
+        """How many neighbouring pixels the window covers, those it skips included."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.size, self.dilation, strict=True))
+
+    @property
+    def offsets(self) -> list[tuple[int, ...]]:
         """The place of each pixel of the window, row by row."""
-        (height, width), (down, right) = self.size, self.dilation
-        return [(i * down, j * right) for i in range(height) for j in range(width)]
+        axes = zip(self.size, self.dilation, strict=True)
+        return list(product(*(range(0, k * d, d) for k, d in axes)))
+
+    def outputs(self, sizes: Shape) -> Shape:
+        """How many places the window takes on axes of these sizes, ⌊(N + lo + hi − extent) / stride⌋ + 1."""
+        axes = zip(sizes, self.padding, self.extent, self.stride, strict=True)
+        return tuple((n + lo + hi - k) // s + 1 for n, (lo, hi), k, s in axes)
 
 
-def pair(value: int | tuple[int, ...], name: str) -> tuple[int, ...]:
-    """One number for both spatial axes, or one for each."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2:
-        raise ValueError(f"{name} must be one integer or two, not {value}")
-    for number in both:
-        check_range(name, number, at_least=1)
-    return both
+def spatial_axes(x: Array | jax.ShapeDtypeStruct) -> int:
+    """How many spatial axes a batch (N, …, C) has, or ValueError where it has none."""
+    axes = len(x.shape) - 2
+    if axes < 1:
+        raise ValueError(
+            f"expected images (batch, height, width, channels), got shape {x.shape}; sequences (batch, "
+            "length, channels) and volumes (batch, depth, height, width, channels) will do as well"
+        )
+    return axes
+
+
+def per_axis(value: Sizes, axes: int, name: str) -> tuple[int, ...]:
+    """One number for all spatial axes, or one for each."""
+    numbers = (value,) * axes if isinstance(value, int) else tuple(value)
+    if len(numbers) != axes:
+        raise ValueError(
+            f"{name} must be one integer or a tuple of {axes}, the number of spatial axes, not {value}"
+        )
+    check_range(name, value, at_least=1)
+    return numbers
 
 
 def sliding_window(
-    x: Array,
-    size: int | tuple[int, ...],
-    stride: int | Pair,
+    x: Array | jax.ShapeDtypeStruct,
+    size: Sizes,
+    stride: Sizes,
     padding: Padding,
-    dilation: int | Pair = 1,
+    dilation: Sizes = 1,
     *,
     name: str,
 ) -> Window:
-    """The window that fits `x` (N, H, W, C), or ValueError with a sentence that says why none does."""
-    if x.ndim != 4:
-        raise ValueError(f"expected images (batch, height, width, channels), got shape {x.shape}")
-    sizes, strides, dilations = pair(size, name), pair(stride, "stride"), pair(dilation, "dilation")
-    extent = tuple((k - 1) * d + 1 for k, d in zip(sizes, dilations, strict=True))
-    if isinstance(padding, str):
-        if padding not in ("SAME", "VALID"):
-            raise ValueError(f'padding must be "SAME", "VALID" or explicit pairs, not {padding!r}')
-        pads = tuple((lo, hi) for lo, hi in lax.padtype_to_pads(x.shape[1:3], extent, strides, padding))
+    """The window that fits `x` (N, …, C), or ValueError with a sentence that says why none does."""
+    axes, sizes = spatial_axes(x), x.shape[1:-1]
+    window = Window(
+        per_axis(size, axes, name), per_axis(stride, axes, "stride"), per_axis(dilation, axes, "dilation"), ()
+    )
+    if padding in ("SAME", "VALID"):
+        pads = tuple(lax.padtype_to_pads(sizes, window.extent, window.stride, padding))
     else:
-        if len(padding) != 2 or any(len(p) != 2 for p in padding):
-            raise ValueError(f"explicit padding is ((top, bottom), (left, right)), not {padding}")
-        check_range("padding", padding, at_least=0)
-        pads = tuple((lo, hi) for lo, hi in padding)
-    padded = tuple(n + lo + hi for n, (lo, hi) in zip(x.shape[1:3], pads, strict=True))
-    if any(k > n for k, n in zip(extent, padded, strict=True)):
+        pads = explicit_pads(padding, axes)
+    window = window._replace(padding=pads)
+    if any(count < 1 for count in window.outputs(sizes)):
+        padded = tuple(n + lo + hi for n, (lo, hi) in zip(sizes, window.padding, strict=True))
         raise ValueError(
-            f"a {name} that covers {extent[0]}×{extent[1]} pixels does not fit its padded input of "
-            f"{padded[0]}×{padded[1]}"
+            f"a {name} that covers {_product(window.extent)} pixels does not fit its padded input of "
+            f"{_product(padded)}"
         )
-    return Window(sizes, strides, dilations, pads)
+    return window
+
+
+def explicit_pads(padding: Padding, axes: int) -> tuple[Pair, ...]:
+    """Padding in numbers, as one pair for each spatial axis."""
+    pads = ((padding, padding),) * axes if isinstance(padding, int) else padding
+    if isinstance(pads, str) or len(pads) != axes or any(np.shape(pair) != (2,) for pair in pads):
+        raise ValueError(
+            f'padding must be "SAME", "VALID", an integer, or a pair (before, after) for each of {axes} '
+            f"spatial axes, not {padding!r}"
+        )
+    check_range("padding", padding, at_least=0)
+    return tuple((lo, hi) for lo, hi in pads)
 
 
 def shifted(x: Array, window: Window, fill: float = 0.0) -> list[Array]:
-    """For each pixel of the window, the image batch (N, Ho, Wo, C) that this pixel sees as it slides."""
-    n, _, _, c = x.shape
+    """For each pixel of the window, the image batch (N, …, C) that this pixel sees as it slides."""
     x = lax.pad(x, jnp.asarray(fill, x.dtype), ((0, 0, 0), *((*p, 0) for p in window.padding), (0, 0, 0)))
-    (sh, sw), (kh, kw) = window.stride, window.size
-    height = x.shape[1] - (kh - 1) * window.dilation[0]
-    width = x.shape[2] - (kw - 1) * window.dilation[1]
+    reach = [n - k + 1 for n, k in zip(x.shape[1:-1], window.extent, strict=True)]
     return [
-        lax.slice(x, (0, i, j, 0), (n, i + height, j + width, c), (1, sh, sw, 1)) for i, j in window.offsets
+        lax.slice(
+            x,
+            (0, *start, 0),
+            (x.shape[0], *(i + n for i, n in zip(start, reach, strict=True)), x.shape[-1]),
+            (1, *window.stride, 1),
+        )
+        for start in window.offsets
     ]
+
+
+def _product(numbers: tuple[int, ...]) -> str:
+    return "×".join(map(str, numbers))

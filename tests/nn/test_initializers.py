@@ -57,6 +57,8 @@ VARIANCES = [
     (nn.xavier, {"mode": "fan_avg"}, LINEAR, 1 / 250),  # Glorot's own, 2 / (fan-in + fan-out)
     (nn.xavier, {"scale": 3.0, "mode": "fan_avg"}, CONV, 3 / 960),
     (nn.xavier, {"scale": 0.0}, LINEAR, 0.0),
+    (nn.lecun, {}, LINEAR, 1 / 200),
+    (nn.lecun, {}, CONV, 1 / 120),
 ]
 
 
@@ -92,7 +94,14 @@ def test_normal_is_the_default():
     assert np.abs(nn.xavier(KEY, LINEAR)).max() > math.sqrt(3 / 200) * 1.2
 
 
-@pytest.mark.parametrize("initializer", [nn.kaiming, nn.xavier])
+def test_lecun_is_xavier_by_fan_in():
+    np.testing.assert_array_equal(nn.lecun(KEY, CONV), nn.xavier(KEY, CONV))
+
+
+DRAWN = [nn.kaiming, nn.xavier, nn.lecun, nn.truncated_normal, nn.orthogonal, nn.delta_orthogonal]
+
+
+@pytest.mark.parametrize("initializer", DRAWN)
 def test_one_key_one_draw(initializer):
     np.testing.assert_array_equal(initializer(KEY, LINEAR), initializer(KEY, LINEAR))
     assert (initializer(KEY, LINEAR) != initializer(jax.random.key(4), LINEAR)).mean() > 0.99
@@ -115,6 +124,117 @@ def test_scale_may_be_traced():
 def test_bad_settings(settings, problem):
     with pytest.raises(ValueError, match=problem):
         nn.kaiming(KEY, LINEAR, **settings)
+
+
+# Truncated, orthogonal, constant.
+
+
+@pytest.mark.parametrize("stddev", [0.02, 3.0])
+def test_truncated_normal_is_cut_at_two_deviations_and_not_corrected(stddev):
+    values = np.asarray(nn.truncated_normal(KEY, LINEAR, stddev=stddev), np.float64) / stddev
+    assert 1.99 < np.abs(values).max() <= 2 + 1e-6
+    density, inside = math.exp(-2) / math.sqrt(2 * math.pi), math.erf(math.sqrt(2))
+    variance = 1 - 4 * density / inside  # of the normal cut at ±2
+    assert abs(values.mean()) < 5 * math.sqrt(variance / values.size)
+    assert abs(values.std() - math.sqrt(variance)) < 5 / math.sqrt(2 * values.size)
+    np.testing.assert_allclose(math.sqrt(variance), 0.8796, atol=1e-4)
+
+
+def test_truncated_normal_s_deviation_is_small_by_default():
+    assert 0.039 < np.abs(nn.truncated_normal(KEY, LINEAR)).max() <= 0.04 + 1e-6
+
+
+@pytest.mark.parametrize("scale", [1.0, math.sqrt(2)])
+@pytest.mark.parametrize("shape", [(7, 7), (9, 4), (4, 9), (3, 3, 2, 5), (2, 1, 2, 8), (3, 2, 2, 2, 4)])
+def test_orthogonal_has_orthonormal_columns_or_rows(shape, scale):
+    """Columns where the flattened kernel is tall, rows where it is wide."""
+    kernel = np.asarray(nn.orthogonal(KEY, shape, scale=scale), np.float64).reshape(-1, shape[-1])
+    tall = kernel.shape[0] >= kernel.shape[1]
+    product = kernel.T @ kernel if tall else kernel @ kernel.T
+    np.testing.assert_allclose(product, scale**2 * np.eye(len(product)), atol=1e-5)
+
+
+def test_all_orthonormal_matrices_are_equally_likely():
+    """Each element of a Haar matrix has mean 0 and variance 1 / n; QR without its signs is biased."""
+    draws = np.asarray(jax.vmap(lambda key: nn.orthogonal(key, (4, 4)))(jax.random.split(KEY, 2000)))
+    np.testing.assert_allclose(draws.mean(0), np.zeros((4, 4)), atol=5 * 0.5 / math.sqrt(2000))
+    np.testing.assert_allclose(np.square(draws).mean(0), np.full((4, 4), 0.25), atol=0.03)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (3, 4, 6), (3, 3, 4, 4), (2, 4, 3, 6), (3, 5, 3, 4, 6)])
+def test_delta_orthogonal_is_orthonormal_at_the_centre_and_zero_elsewhere(shape):
+    kernel = np.array(nn.delta_orthogonal(KEY, shape, scale=2.0), np.float64)
+    centre = tuple((size - 1) // 2 for size in shape[:-2])
+    matrix = kernel[centre].copy()
+    np.testing.assert_allclose(matrix @ matrix.T, 4 * np.eye(shape[-2]), atol=1e-5)
+    kernel[centre] = 0
+    assert not kernel.any()
+
+
+@pytest.mark.parametrize("size", [2, 3, (4, 1)])
+def test_a_delta_orthogonal_convolution_keeps_the_length_of_each_pixel(size):
+    x = jax.random.normal(KEY, (2, 6, 5, 3))
+    net = nn.conv(8, size, kernel_init=nn.delta_orthogonal)
+    params, _ = net.init(KEY, x)
+    y, _ = net.apply(params, {}, x)
+    np.testing.assert_allclose(jnp.square(y).sum(-1), jnp.square(x).sum(-1), rtol=1e-4)
+
+
+def test_delta_orthogonal_needs_as_many_outputs():
+    with pytest.raises(ValueError, match=r"at least as many outputs as inputs, .* has 4 for 5; use ortho"):
+        nn.delta_orthogonal(KEY, (3, 3, 5, 4))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.5])
+def test_constant(value):
+    np.testing.assert_array_equal(nn.constant(KEY, (2, 3), value=value), np.full((2, 3), value, np.float32))
+    assert not nn.constant(KEY, (2, 3)).any()
+
+
+MORE = {
+    "lecun": nn.lecun,
+    "truncated_normal": nn.truncated_normal,
+    "orthogonal": nn.orthogonal,
+    "delta_orthogonal": nn.delta_orthogonal,
+    "constant": nn.constant,
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
+def test_the_dtype_is_the_one_asked_for(name, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        assert MORE[name](KEY, (4, 6), dtype).dtype == dtype
+        assert MORE[name](KEY, (4, 6)).dtype == ("float64" if dtype == "float64" else "float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("truncated_normal", "stddev"),
+        ("orthogonal", "scale"),
+        ("delta_orthogonal", "scale"),
+        ("constant", "value"),
+    ],
+)
+def test_the_size_of_the_values_may_be_traced(name, setting):
+    def draw(size):
+        return MORE[name](KEY, (3, 4), jnp.bfloat16, **{setting: size})
+
+    one, four = jax.vmap(draw)(jnp.array([1.0, 4.0]))
+    assert one.dtype == jnp.bfloat16
+    np.testing.assert_allclose(four.astype(jnp.float32), 4 * one.astype(jnp.float32), rtol=2**-7)
+    with pytest.raises(TypeError, match=f"{setting} must be a number or a scalar array here"):
+        draw(lambda count: 1.0)
+    if name != "constant":
+        with pytest.raises(ValueError, match=f"{setting} must be at least 0, not -1"):
+            draw(-1.0)
+
+
+@pytest.mark.parametrize("initializer", [nn.orthogonal, nn.delta_orthogonal, nn.lecun])
+def test_a_vector_is_no_kernel(initializer):
+    with pytest.raises(ValueError, match="a kernel has at least two axes"):
+        initializer(KEY, (5,))
 
 
 # Inside the layers.

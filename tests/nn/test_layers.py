@@ -32,6 +32,14 @@ CASES = {
     "conv strided": Case(nn.conv(3, (3, 2), stride=2, padding="VALID", bias=False), IMAGES),
     "conv depthwise": Case(nn.conv(8, 3, groups=4), IMAGES),
     "conv dilated": Case(nn.conv(2, 2, dilation=2, padding=((1, 0), (0, 2))), IMAGES),
+    "conv_transpose": Case(nn.conv_transpose(3, 3, stride=2), IMAGES),
+    "depthwise_conv": Case(nn.depthwise_conv(3, multiplier=2), IMAGES),
+    "locally_connected": Case(nn.locally_connected(3, 3, stride=2), IMAGES),
+    "conv_maxout": Case(nn.conv_maxout(3, 3), IMAGES),
+    "maxout": Case(nn.maxout(3, 3), VECTORS),
+    "adaptive_avg_pool": Case(nn.adaptive_avg_pool(4), IMAGES),
+    "adaptive_max_pool": Case(nn.adaptive_max_pool((3, 4)), IMAGES),
+    "global_max_pool": Case(nn.global_max_pool, IMAGES),
     "max_pool": Case(nn.max_pool(2), IMAGES),
     "max_pool overlapping": Case(nn.max_pool(3, stride=2, padding="SAME"), IMAGES),
     "avg_pool": Case(nn.avg_pool(2), IMAGES),
@@ -41,6 +49,15 @@ CASES = {
     "batch_norm": Case(nn.batch_norm(momentum=0.7), VECTORS, trains=True),
     "batch_norm of images": Case(nn.batch_norm(eps=1e-3), IMAGES, trains=True),
     "dropout": Case(nn.dropout(0.4), VECTORS, trains=True),
+    "layer_norm": Case(nn.layer_norm(), IMAGES),
+    "group_norm": Case(nn.group_norm(2), IMAGES),
+    "instance_norm": Case(nn.instance_norm(), IMAGES),
+    "dropout as in the notes": Case(nn.dropout(0.4, inverted=False), VECTORS, trains=True),
+    "spatial_dropout": Case(nn.spatial_dropout(0.4), IMAGES, trains=True),
+    "alpha_dropout": Case(nn.alpha_dropout(0.4), VECTORS, trains=True),
+    "perceptron": Case(nn.perceptron(3), VECTORS),
+    "prelu": Case(nn.prelu(), VECTORS),
+    "leaky_relu": Case(partial(nn.leaky_relu, negative_slope=0.1), VECTORS),
     "relu": Case(nn.relu, VECTORS),
     "tanh": Case(nn.tanh, VECTORS),
     "sigmoid": Case(nn.sigmoid, VECTORS),
@@ -65,8 +82,14 @@ CASES = {
         trains=True,
     ),
 }
-NOT_LAYERS = {"Layer", "LayerError", "LayerLike", "Summary", "intermediates", "kaiming", "layer", "summary"}
-NOT_LAYERS |= {"xavier"}
+NOT_LAYERS = set(
+    """
+    Layer LayerError LayerLike PerceptronState ReceptiveField Summary conv_output_size intermediates layer lsuv
+    perceptron_init perceptron_predict perceptron_update receptive_field summary
+    constant delta_orthogonal kaiming lecun orthogonal truncated_normal xavier
+    elu gelu heaviside selu silu softplus
+    """.split()
+)  # the activations of the last line are tested in test_activations.py
 
 KEY = jax.random.key(7)
 
@@ -458,7 +481,6 @@ def test_dropout_refuses_rates_outside_its_range(rate):
         (lambda: nn.conv(0, 3), "features must be at least 1, not 0"),
         (lambda: nn.conv(4, 3, groups=0), "groups must be at least 1, not 0"),
         (lambda: nn.conv(4, 0), "kernel_size must be at least 1, not 0"),
-        (lambda: nn.conv(4, (3, 3, 3)), "kernel_size must be one integer or two"),
         (lambda: nn.batch_norm(momentum=1.5), "momentum must be at least 0 and at most 1, not 1.5"),
         (lambda: nn.batch_norm(eps=0), "eps must be above 0, not 0"),
     ],

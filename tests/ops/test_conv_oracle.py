@@ -12,9 +12,9 @@ from oracle_cases import (
     TORCH_VALUES,
     assert_close,
     conv_arrays,
+    each,
     generator,
-    pair,
-    resolve_padding,
+    resolve_pads,
 )
 
 from fnn import ops
@@ -32,6 +32,8 @@ KINDS = [
     "groups_2_valid_4x3_stride_2",
     "depthwise_multiplier_2_stride_2",
     "one_channel",
+    "sequence_causal_dilated",
+    "volume_stride_2_dilated",
 ]
 
 
@@ -48,43 +50,38 @@ def kinds():
 
 def terms(case):
     """Each product: output pixel, input pixel, kernel element, input channels, output channels."""
-    (_, height, width, c_in), (kh, kw, c_group, c_out) = case.x, case.kernel
-    (sh, sw), (dh, dw) = pair(case.stride), pair(case.dilation)
-    rows = case.padding if isinstance(case.padding, str) else case.padding[0]
-    columns = case.padding if isinstance(case.padding, str) else case.padding[1]
-    top, bottom = resolve_padding(height, kh, sh, dh, rows)
-    left, right = resolve_padding(width, kw, sw, dw, columns)
-    assert c_in == case.groups * c_group
-    for row in range(0, height + top + bottom - (kh - 1) * dh, sh):
-        for column in range(0, width + left + right - (kw - 1) * dw, sw):
-            for i in range(kh):
-                for j in range(kw):
-                    r, c = row - top + i * dh, column - left + j * dw
-                    if 0 <= r < height and 0 <= c < width:
-                        for g in range(case.groups):
-                            inputs = slice(g * c_group, (g + 1) * c_group)
-                            outputs = slice(g * c_out // case.groups, (g + 1) * c_out // case.groups)
-                            yield (row // sh, column // sw), (r, c), (i, j), inputs, outputs
+    (*size, c_group, c_out), axes = case.kernel, len(case.kernel) - 2
+    stride, dilation = each(case.stride, axes), each(case.dilation, axes)
+    pads = resolve_pads(case, tuple(size), stride, dilation)
+    assert case.x[-1] == case.groups * c_group
+    for output in np.ndindex(*case.output[1:-1]):
+        for element in np.ndindex(*size):
+            pixel = tuple(output[a] * stride[a] + element[a] * dilation[a] - pads[a][0] for a in range(axes))
+            if all(0 <= p < n for p, n in zip(pixel, case.x[1:-1], strict=True)):
+                for g in range(case.groups):
+                    inputs = slice(g * c_group, (g + 1) * c_group)
+                    outputs = slice(g * c_out // case.groups, (g + 1) * c_out // case.groups)
+                    yield output, pixel, element, inputs, outputs
 
 
 def conv(case, x, kernel):
     y = np.zeros((len(x), *case.output[1:]))
-    for (oh, ow), (r, c), (i, j), inputs, outputs in terms(case):
-        y[:, oh, ow, outputs] += x[:, r, c, inputs] @ kernel[i, j, :, outputs]
+    for output, pixel, element, inputs, outputs in terms(case):
+        y[:, *output, outputs] += x[:, *pixel, inputs] @ kernel[*element, :, outputs]
     return y
 
 
 def conv_dx(case, cotangent, kernel):
     dx = np.zeros((len(cotangent), *case.x[1:]))
-    for (oh, ow), (r, c), (i, j), inputs, outputs in terms(case):
-        dx[:, r, c, inputs] += cotangent[:, oh, ow, outputs] @ kernel[i, j, :, outputs].T
+    for output, pixel, element, inputs, outputs in terms(case):
+        dx[:, *pixel, inputs] += cotangent[:, *output, outputs] @ kernel[*element, :, outputs].T
     return dx
 
 
 def conv_dkernel(case, cotangent, x):
     dkernel = np.zeros(case.kernel)
-    for (oh, ow), (r, c), (i, j), inputs, outputs in terms(case):
-        dkernel[i, j, :, outputs] += x[:, r, c, inputs].T @ cotangent[:, oh, ow, outputs]
+    for output, pixel, element, inputs, outputs in terms(case):
+        dkernel[*element, :, outputs] += x[:, *pixel, inputs].T @ cotangent[:, *output, outputs]
     return dkernel
 
 
@@ -108,17 +105,7 @@ compiled_once = lru_cache(value_and_gradients)
 
 @cases(CONV)
 def test_padding_worked_out_by_hand(case):
-    size = [
-        resolve_padding(
-            case.x[1 + axis],
-            case.kernel[axis],
-            pair(case.stride)[axis],
-            pair(case.dilation)[axis],
-            case.padding if isinstance(case.padding, str) else case.padding[axis],
-        )
-        for axis in range(2)
-    ]
-    assert tuple(size) == case.pads
+    assert resolve_pads(case, case.kernel[:-2], case.stride, case.dilation) == case.pads
 
 
 @cases(CONV)

@@ -1,5 +1,7 @@
 """How a convolution is compiled on each platform."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -7,11 +9,11 @@ import pytest
 from fnn import ops
 
 
-def gradients_in_scan(stride, groups):
+def gradients_in_scan(function):
     """Both gradients of a convolution, inside a scan."""
 
     def loss(kernel, x):
-        return jnp.square(ops.conv(x, kernel, stride=stride, groups=groups)).sum()
+        return jnp.square(function(x, kernel)).sum()
 
     def step(carry, x):
         d_kernel, dx = jax.grad(loss, (0, 1))(carry, x)
@@ -25,8 +27,15 @@ def gradients_in_scan(stride, groups):
 def test_no_convolution_of_xla_is_left_on_cpu(stride, groups):
     """XLA's own gradient convolutions fall onto a naive loop inside a scan; matrix products do not."""
     kernel, xs = jnp.zeros((3, 3, 4 // groups, 8)), jnp.zeros((5, 2, 6, 6, 4))
-    lowered = jax.jit(gradients_in_scan(stride, groups)).lower(kernel, xs)
-    assert "convolution" not in lowered.as_text()
+    function = partial(ops.conv, stride=stride, groups=groups)
+    assert "convolution" not in jax.jit(gradients_in_scan(function)).lower(kernel, xs).as_text()
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_none_is_left_of_a_transposed_convolution_either(axes):
+    kernel, xs = jnp.zeros((*(3,) * axes, 4, 8)), jnp.zeros((5, 2, *(6,) * axes, 4))
+    function = partial(ops.conv_transpose, stride=2)
+    assert "convolution" not in jax.jit(gradients_in_scan(function)).lower(kernel, xs).as_text()
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])

@@ -1,19 +1,32 @@
-"""`fnn.ops.max_pool` and `avg_pool` against loops over windows of real pixels, and against PyTorch."""
+"""Sliding and adaptive pools against loops over windows of real pixels, and against PyTorch."""
 
+import math
 from functools import lru_cache, partial
+from itertools import product
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle_cases import POOL, TORCH_VALUES, assert_close, generator, pair, pool_arrays, resolve_padding
+from oracle_cases import (
+    ADAPTIVE,
+    POOL,
+    TORCH_VALUES,
+    Adaptive,
+    assert_close,
+    each,
+    generator,
+    pool_arrays,
+    resolve_pads,
+)
 
 from fnn import ops
 
-BY_NAME = {case.name: case for case in POOL}
+BY_NAME = {case.name: case for case in POOL + ADAPTIVE}
 KINDS = ["window_2_odd", "window_3_padded_1", "window_2_3_stride_1_2", "window_2_stride_3_gaps"]
+KINDS += ["volume_padded", "overlaps"]
 
-cases = pytest.mark.parametrize("case", POOL, ids=lambda case: case.name)
+cases = pytest.mark.parametrize("case", POOL + ADAPTIVE, ids=lambda case: case.name)
 kinds = pytest.mark.parametrize("case", [BY_NAME[name] for name in KINDS], ids=lambda case: case.name)
 both = pytest.mark.parametrize("kind", ["max", "avg"])
 
@@ -23,46 +36,47 @@ both = pytest.mark.parametrize("kind", ["max", "avg"])
 
 
 def windows(case):
-    """Each output pixel, with the real input pixels (rows, columns) that its window covers."""
-    window = pair(case.window)
-    stride = window if case.stride is None else pair(case.stride)
-    size, pads = case.x[1:3], []
-    for axis in range(2):
-        padding = case.padding if isinstance(case.padding, str) else case.padding[axis]
-        pads.append(resolve_padding(size[axis], window[axis], stride[axis], 1, padding))
-    assert tuple(pads) == case.pads
-    (top, bottom), (left, right) = pads
-    for row in range(0, size[0] + top + bottom - window[0] + 1, stride[0]):
-        for column in range(0, size[1] + left + right - window[1] + 1, stride[1]):
-            real = [
-                (r, c)
-                for r in range(row - top, row - top + window[0])
-                for c in range(column - left, column - left + window[1])
-                if 0 <= r < size[0] and 0 <= c < size[1]
-            ]
-            yield (row // stride[0], column // stride[1]), tuple(np.transpose(real))
+    """Each output pixel, with the real input pixels (rows, columns, …) that its window covers."""
+    sizes, outputs = case.x[1:-1], case.output[1:-1]
+    axes = len(sizes)
+    if not isinstance(case, Adaptive):
+        window = each(case.window, axes)
+        stride = window if case.stride is None else each(case.stride, axes)
+        pads = resolve_pads(case, window, stride)
+        assert pads == case.pads
+
+    def covered(axis, output):
+        if isinstance(case, Adaptive):
+            cell = sizes[axis] / outputs[axis]
+            return range(math.floor(output * cell), math.ceil((output + 1) * cell))
+        start = output * stride[axis] - pads[axis][0]
+        return range(max(start, 0), min(start + window[axis], sizes[axis]))
+
+    for output in np.ndindex(*outputs):
+        pixels = product(*(covered(axis, o) for axis, o in enumerate(output)))
+        yield output, tuple(np.transpose(list(pixels)))
 
 
 def shares(case, x, kind):
     """Each output pixel, its input pixels, and the share (N, pixels, C) of each of them."""
-    for output, (rows, columns) in windows(case):
-        values = x[:, rows, columns]
+    for output, pixels in windows(case):
+        values = x[:, *pixels]
         weight = values == values.max(1, keepdims=True) if kind == "max" else np.ones_like(values)
-        yield output, rows, columns, weight / weight.sum(1, keepdims=True)
+        yield output, pixels, weight / weight.sum(1, keepdims=True)
 
 
 def pool(case, x, kind, tangent=None):
     y = np.zeros((len(x), *case.output[1:]))
-    for (oh, ow), rows, columns, share in shares(case, x, kind):
-        y[:, oh, ow] = (share * (x if tangent is None else tangent)[:, rows, columns]).sum(1)
+    for output, pixels, share in shares(case, x, kind):
+        y[:, *output] = (share * (x if tangent is None else tangent)[:, *pixels]).sum(1)
     return y
 
 
 def pool_dx(case, x, kind, cotangent):
     dx = np.zeros(x.shape)
-    for (oh, ow), rows, columns, share in shares(case, x, kind):
-        for k, (r, c) in enumerate(zip(rows, columns, strict=True)):
-            dx[:, r, c] += share[:, k] * cotangent[:, oh, ow]
+    for output, pixels, share in shares(case, x, kind):
+        for k, pixel in enumerate(zip(*pixels, strict=True)):
+            dx[:, *pixel] += share[:, k] * cotangent[:, *output]
     return dx
 
 
@@ -70,7 +84,11 @@ def pool_dx(case, x, kind, cotangent):
 
 
 def pool_under_test(case, kind):
-    return partial({"max": ops.max_pool, "avg": ops.avg_pool}[kind], **case.settings)
+    if isinstance(case, Adaptive):
+        pools = {"max": ops.adaptive_max_pool, "avg": ops.adaptive_avg_pool}
+    else:
+        pools = {"max": ops.max_pool, "avg": ops.avg_pool}
+    return partial(pools[kind], **case.settings)
 
 
 @lru_cache
