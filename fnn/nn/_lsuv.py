@@ -50,36 +50,36 @@ def lsuv(
     Source: Mishkin and Matas (2016), "All you need is a good init".
 
     >>> import fnn, jax
-    >>> net, x = fnn.mlp((50, 50), 10, fnn.tanh), jax.random.uniform(jax.random.key(0), (200, 30))
+    >>> net, x = fnn.mlp((50,), 10, fnn.tanh), jax.random.uniform(jax.random.key(0), (200, 30))
     >>> params, state = net.init(jax.random.key(1), x)
     >>> params = fnn.lsuv(net, params, state, x, key=jax.random.key(2))
     >>> y = fnn.intermediates(net, params, state, x)
-    >>> [round(float(y[name].var()), 2) for name in ("linear_1", "linear_2", "linear_3")]
-    [1.0, 1.0, 1.0]
+    >>> [round(float(y[name].var()), 2) for name in ("linear_1", "linear_2")]
+    [1.0, 1.0]
     """
     check_range("tolerance", tolerance, above=0)
     check_range("max_iterations", max_iterations, at_least=1)
     if key is not None:
         params = _orthonormal(params, key)
 
-    def scaled(layer: Layer, params: Params, state: State, x: Array) -> Params:
-        """The parameters of one layer, whose inputs are settled."""
+    def scaled(layer: Layer, params: Params, state: State, x: Array) -> tuple[Array, Params]:
+        """The output and the parameters of one layer, whose input is settled."""
 
-        def variance(kernel: Array) -> Array:
-            y, _ = layer.apply({**params, "kernel": kernel}, state, x)
-            return jnp.var(y.astype(jnp.promote_types(y.dtype, jnp.float32)))
+        def output(kernel: Array) -> Array:
+            return layer.apply({**params, "kernel": kernel}, state, x)[0]
 
         def goes_on(carry: tuple[Array, Array, Array]) -> Array:
-            _, var, count = carry
-            return (jnp.abs(var - 1) >= tolerance) & (var > 0) & (count < max_iterations)
+            _, y, count = carry
+            return (jnp.abs(_variance(y) - 1) >= tolerance) & (_variance(y) > 0) & (count < max_iterations)
 
         def divide(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            kernel, var, count = carry
-            kernel = (kernel / jnp.sqrt(var)).astype(kernel.dtype)
-            return kernel, variance(kernel), count + 1
+            kernel, y, count = carry
+            kernel = (kernel / jnp.sqrt(_variance(y))).astype(kernel.dtype)
+            return kernel, output(kernel), count + 1
 
-        start = (params["kernel"], variance(params["kernel"]), jnp.zeros((), jnp.int32))
-        return {**params, "kernel": lax.while_loop(goes_on, divide, start)[0]}
+        start = (params["kernel"], output(params["kernel"]), jnp.zeros((), jnp.int32))
+        kernel, y, _ = lax.while_loop(goes_on, divide, start)
+        return y, {**params, "kernel": kernel}
 
     def settling(net: Layer) -> Layer:
         """The same network, whose layers scale their kernels first and hand them out as state."""
@@ -88,8 +88,9 @@ def lsuv(
 
         def apply(params: Params, state: State, x: Array, **context: Any) -> tuple[Array, State]:
             if "kernel" in params:
-                params = scaled(net, params, state, x)
-            y, _ = net.apply(params, state, x, **context)
+                y, params = scaled(net, params, state, x)
+            else:
+                y, _ = net.apply(params, state, x, **context)
             return y, {_PARAMS: params}
 
         return replace(net, apply=apply)
@@ -99,6 +100,10 @@ def lsuv(
 
 
 _PARAMS = ""  # no layer can have this name
+
+
+def _variance(y: Array) -> Array:
+    return jnp.var(y.astype(jnp.promote_types(y.dtype, jnp.float32)))
 
 
 def _collected(settled: Any) -> Params:

@@ -1,7 +1,7 @@
 """Activations: values and gradients against PyTorch, at 0 and far from it, in every precision."""
 
 import math
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -32,9 +32,18 @@ each = pytest.mark.parametrize("name", CASES)
 each_of_all = pytest.mark.parametrize("name", ALL)
 
 
+@cache
+def compiled(function):
+    @jax.jit
+    def both(x):
+        y, backward = jax.vjp(function, x)
+        return y, *backward(jnp.ones_like(y))
+
+    return both
+
+
 def value_and_slope(function, x):
-    y, backward = jax.vjp(function, x)
-    return np.asarray(y, np.float64), np.asarray(backward(jnp.ones_like(y))[0], np.float64)
+    return [np.asarray(numbers, np.float64) for numbers in compiled(function)(x)]
 
 
 @each
@@ -45,8 +54,7 @@ def test_values_and_gradients_are_pytorch_s(name, dtype, tolerance):
     y, slope = (TORCH[f"activation/{name}/{key}"] for key in ("y", "dx"))
     with jax.enable_x64(dtype == "float64"):
         x = jnp.asarray(TORCH[f"activation/{name}/x"], dtype)
-        result = CASES[name](x)
-        assert result.dtype == dtype
+        assert jax.eval_shape(CASES[name], x).dtype == dtype
         actual = value_and_slope(CASES[name], x)
     np.testing.assert_allclose(actual[0], y, rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(actual[1], slope, rtol=tolerance, atol=tolerance)
@@ -54,20 +62,17 @@ def test_values_and_gradients_are_pytorch_s(name, dtype, tolerance):
 
 @each_of_all
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("large", [1e4, 1e30, 3e38])
-def test_far_from_zero_nothing_overflows(name, dtype, large):
+def test_far_from_zero_nothing_overflows(name, dtype):
     """On the right each is the identity or saturates at 1; on the left a line, 0 or saturated."""
-    x = jnp.array([large, -large], dtype)
+    x = jnp.array([[1e4, 1e30, 2e38], [-1e4, -1e30, -2e38]], dtype)
     left = {"leaky_relu": 0.01, "leaky_relu 0.3": 0.3, "leaky_relu 1.5": 1.5}.get(name, 0.0)
     level = {"tanh": -1, "elu": -1, "elu 0.4": -0.4, "selu": -1.7580993408473766}.get(name, 0.0)
     right = {"tanh": 0.0, "sigmoid": 0.0, "heaviside": 0.0, "selu": 1.0507009873554805}.get(name, 1.0)
     x64 = np.asarray(x, np.float64)
-    if large > 1e38 and max(left, right) > 1:
-        pytest.skip("the value itself is beyond the largest number")
     y, slope = value_and_slope(ALL[name], x)
-    expected = [right * x64[0] if right else 1, left * x64[1] if left else level]
+    expected = [right * x64[0] if right else [1] * 3, left * x64[1] if left else [level] * 3]
     np.testing.assert_allclose(y, expected, rtol=2**-7 if dtype == "bfloat16" else 1e-6)
-    np.testing.assert_allclose(slope, [right, left], rtol=2**-7 if dtype == "bfloat16" else 1e-6)
+    np.testing.assert_allclose(slope, [[right] * 3, [left] * 3], rtol=2**-7 if dtype == "bfloat16" else 1e-6)
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "elu", "selu", "gelu", "gelu approximate", "silu"])

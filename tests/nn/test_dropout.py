@@ -104,13 +104,16 @@ def test_at_test_time_it_is_the_identity(name):
 
 @each_layer
 def test_the_rate_may_be_traced_and_bfloat16_stays(name):
-    x = jnp.asarray(random(50, 2, 50), jnp.bfloat16)
-    rates = jnp.array([0.25, 0.5])
-    y = jax.vmap(lambda rate: LAYERS[name](rate).apply({}, {}, x, train=True, key=KEY)[0])(rates)
+    x = jnp.asarray(random(20, 2, 30), jnp.bfloat16)
+
+    def drop(rate):
+        return LAYERS[name](rate).apply({}, {}, x, train=True, key=KEY)[0]
+
+    y = jax.jit(jax.vmap(drop))(jnp.array([0.25, 0.5]))
     assert y.dtype == jnp.bfloat16
-    for rate, row in zip((0.25, 0.5), y, strict=True):
-        expected = LAYERS[name](rate).apply({}, {}, x, train=True, key=KEY)[0]
-        np.testing.assert_allclose(row.astype(jnp.float32), expected.astype(jnp.float32), rtol=2**-7)
+    np.testing.assert_allclose(
+        y[1].astype(jnp.float32), jax.jit(lambda: drop(0.5))().astype(jnp.float32), rtol=2**-7
+    )
 
 
 def test_the_original_at_test_time_keeps_bfloat16_and_a_traced_rate():

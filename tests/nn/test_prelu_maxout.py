@@ -19,8 +19,12 @@ def random(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def size(params):
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+def shapes(net, x):
+    return jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(net.init, KEY, x)[0])
+
+
+def size(net, x):
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(net.init, KEY, x)))
 
 
 @pytest.mark.parametrize("of", ["channels", "shared"])
@@ -31,10 +35,13 @@ def test_prelu_is_pytorch_s(of, shape):
     )
     net = nn.prelu(shared=of == "shared")
     with jax.enable_x64(True):
-        actual, backward = jax.vjp(
-            lambda x, slope: net.apply({"slope": slope}, {}, x)[0], jnp.asarray(x), jnp.asarray(slope)
-        )
-        actual_dx, actual_dslope = backward(jnp.asarray(cotangent))
+
+        @jax.jit
+        def value_and_gradients(x, slope, cotangent):
+            y, backward = jax.vjp(lambda x, slope: net.apply({"slope": slope}, {}, x)[0], x, slope)
+            return y, *backward(cotangent)
+
+        actual, actual_dx, actual_dslope = value_and_gradients(x, slope, cotangent)
     np.testing.assert_allclose(actual, y, rtol=1e-12)
     np.testing.assert_allclose(actual_dx, dx, rtol=1e-12)
     np.testing.assert_allclose(actual_dslope, dslope, rtol=1e-12)
@@ -76,19 +83,18 @@ def test_maxout_is_the_largest_of_its_pieces(pieces):
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("pieces", [2, 3])
+@pytest.mark.parametrize(("pieces", "groups"), [(3, 1), (2, 2)])
 def test_conv_maxout_is_the_largest_of_convolutions(pieces, groups):
     """Each piece by itself is a grouped convolution of the same input."""
     x = random(2, 5, 5, 4)
     settings = {"stride": 2, "padding": "VALID", "groups": groups}
     net = nn.conv_maxout(6, 3, pieces, **settings)
-    params, _ = net.init(KEY, x)
-    params["bias"] = random(6 * pieces, seed=3)
+    params = {"kernel": random(3, 3, 4 // groups, 6 * pieces), "bias": random(6 * pieces, seed=3)}
+    assert jax.tree.map(jnp.shape, params) == shapes(net, x)
     y, _ = net.apply(params, {}, x)
+    convolve = jax.jit(lambda params: nn.conv(6, 3, **settings).apply(params, {}, x)[0])
     convolutions = [
-        nn.conv(6, 3, **settings).apply(jax.tree.map(lambda leaf: leaf[..., i::pieces], params), {}, x)[0]
-        for i in range(pieces)
+        convolve({name: leaf[..., i::pieces] for name, leaf in params.items()}) for i in range(pieces)
     ]
     assert y.shape == (2, 2, 2, 6)
     np.testing.assert_allclose(y, np.max(convolutions, axis=0), rtol=1e-5, atol=1e-5)
@@ -112,18 +118,21 @@ def test_maxout_generalises_relu_and_leaky_relu_exactly(kind, slope):
         )
     params = {"kernel": jnp.asarray(kernel)}
     function = nn.relu if slope == 0 else partial(nn.leaky_relu, negative_slope=slope)
-    y, backward = jax.vjp(lambda x: net.apply(params, {}, x)[0], x)
-    expected, expected_backward = jax.vjp(function, x)
-    np.testing.assert_array_equal(y, expected)
-    np.testing.assert_array_equal(backward(y)[0], expected_backward(y)[0])
+
+    @partial(jax.jit, static_argnums=0)
+    def value_and_gradient(function, x):
+        y, backward = jax.vjp(function, x)
+        return y, backward(y)
+
+    actual = value_and_gradient(lambda x: net.apply(params, {}, x)[0], x)
+    jax.tree.map(np.testing.assert_array_equal, actual, value_and_gradient(function, x))
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 5])
 def test_maxout_has_k_times_the_parameters(pieces):
     vectors, images = jnp.ones((2, 6)), jnp.ones((2, 4, 4, 3))
-    assert size(nn.maxout(7, pieces).init(KEY, vectors)) == pieces * size(nn.linear(7).init(KEY, vectors))
-    of_conv = size(nn.conv(7, 3).init(KEY, images))
-    assert size(nn.conv_maxout(7, 3, pieces).init(KEY, images)) == pieces * of_conv
+    assert size(nn.maxout(7, pieces), vectors) == pieces * size(nn.linear(7), vectors)
+    assert size(nn.conv_maxout(7, 3, pieces), images) == pieces * size(nn.conv(7, 3), images)
 
 
 @pytest.mark.parametrize(("initializer", "growth"), [(nn.xavier, 1.0), (nn.kaiming, 2.0)])

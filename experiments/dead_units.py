@@ -1,0 +1,109 @@
+"""A large learning rate kills units of ReLU, and of ELU all but kills them; leaky ReLU's and PReLU's live on.
+
+A unit whose slope is 0 on every example gets no gradient: one large step that moves a ReLU's scores below 0
+for all of them is its last. Leaky ReLU's slope is 0.01 there, so it cannot die, though the notes list dying
+among its problems too (and that it will not, rightly, among its advantages); PReLU's is what it has learned.
+ELU's is eˣ, never 0 but small enough: at a rate that ReLU survives, its units saturate together and learning
+stops. Measured on digits, with plain gradient descent: the share of hidden units whose slope is below DEAD on
+every training example, over the runs that have not diverged, which is what becomes of leaky ReLU and PReLU at
+large rates.
+
+Source: the notes, "Activation Functions"; Maas et al. 2013, "Rectifier Nonlinearities Improve Neural Network
+Acoustic Models"; Clevert et al. 2016, "Fast and Accurate Deep Network Learning by ELUs".
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from claims import Study, publish, verdict
+from matplotlib.figure import Figure
+
+import fnn
+
+MARGIN_RELU = 0.02  # of the share of dead units, by which ReLU's exceeds the other side's
+MARGIN_ELU = 0.2  # by which ELU's exceeds leaky ReLU's
+DEAD = 1e-3  # a slope ten times smaller than leaky ReLU's
+RATES, LOW, HIGH, HIGH_ELU, BATCH = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0), 0.1, 0.8, 0.6, 50
+ACTIVATIONS = {"relu": fnn.relu, "leaky_relu": fnn.leaky_relu, "prelu": fnn.prelu(), "elu": fnn.elu}
+
+
+@partial(jax.jit, static_argnames=("name", "steps"))
+@partial(jax.vmap, in_axes=(0, None, None, None, None, None))
+@partial(jax.vmap, in_axes=(None, 0, None, None, None, None))
+def train(seed, rate, x, y, name: str, steps: int) -> jax.Array:
+    """The share of dead units after the last step, and the training accuracy; NaN if it has diverged."""
+    net, optimizer = fnn.mlp((64, 64), 10, ACTIVATIONS[name]), fnn.sgd(rate)
+    key = jax.random.key(seed)
+    params, state = net.init(key, x)
+    rows = jax.random.randint(jax.random.fold_in(key, 1), (steps, BATCH), 0, len(x))
+
+    def step(carry, rows):
+        def loss(params):
+            return fnn.softmax_cross_entropy(net.apply(params, state, x[rows])[0], y[rows]).mean()
+
+        params, opt_state = carry
+        updates, opt_state = optimizer.update(jax.grad(loss)(params), opt_state, params)
+        return (fnn.apply_updates(params, updates), opt_state), None
+
+    (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), rows)
+    outputs = fnn.intermediates(net, params, state, x)
+
+    def dead(layer: int) -> jax.Array:
+        path, scores = f"{name}_{layer}", outputs[f"linear_{layer}"]
+        own, activation = params.get(path, {}), dict(net.children)[path]
+        _, slope = jax.jvp(lambda s: activation.apply(own, {}, s)[0], (scores,), (jnp.ones_like(scores),))
+        return jnp.abs(slope).max(0) < DEAD
+
+    share = jnp.concatenate([dead(1), dead(2)]).mean()
+    measured = jnp.stack([share, fnn.accuracy(outputs["linear_3"], y).mean()])
+    return jnp.where(jnp.isfinite(outputs["linear_3"]).all(), measured, jnp.nan)
+
+
+def mean(values: np.ndarray) -> float:
+    """Over the runs that have not diverged."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else np.nan
+
+
+def study(seeds=range(5), *, mechanism=True, steps=300) -> Study:
+    """Compare shares of dead units; without the mechanism, the same activation and rate on both sides."""
+    x, y = fnn.digits().train
+    x = fnn.standardize(x, fnn.moments(x)).reshape(len(x), -1)
+    arguments = jnp.array(list(seeds)), jnp.array(RATES), x, jnp.asarray(y)
+    found = {name: np.asarray(train(*arguments, name, steps)) for name in ACTIVATIONS}  # (seeds, RATES, 2)
+    share = {name: measured[:, :, 0] for name, measured in found.items()}
+    table = [
+        {
+            "activation": name,
+            **{f"dead at {rate}": mean(share[name][:, i]) for i, rate in enumerate(RATES)},
+            f"accuracy at {HIGH_ELU}": mean(measured[:, RATES.index(HIGH_ELU), 1]),
+            "runs diverged": f"{np.isnan(share[name]).sum()} of {share[name].size}",
+        }
+        for name, measured in found.items()
+    ]
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for name, line in zip(ACTIVATIONS, ("o-", "o-", "x--", "o-"), strict=True):
+        axes.plot(RATES, [mean(column) for column in share[name].T], line, label=name)
+    axes.set(xlabel="learning rate", ylabel="share of dead units", ylim=(-0.03, 1.03))
+    axes.legend(frameon=False)
+
+    low, high = RATES.index(LOW), RATES.index(HIGH)
+    relu, leaky, elu = share["relu"], share["leaky_relu"], share["elu"][:, RATES.index(HIGH_ELU)]
+    less, other, alive = relu[:, low], leaky[:, high], leaky[:, RATES.index(HIGH_ELU)]
+    if not mechanism:
+        less, other, elu = relu[:, high], relu[:, high], alive
+    by_rate = f"more of ReLU's units are dead at the rate {HIGH} than at {LOW}"
+    than_leaky = "more of {}'s units are dead than of leaky ReLU's at {}"
+    verdicts = [
+        verdict(by_rate, relu[:, high], less, MARGIN_RELU),
+        verdict(than_leaky.format("ReLU", HIGH), relu[:, high], other, MARGIN_RELU),
+        verdict(than_leaky.format("ELU", HIGH_ELU), elu, alive, MARGIN_ELU),
+    ]
+    return Study(table, verdicts, figure)
+
+
+if __name__ == "__main__":
+    publish("dead_units", study())
