@@ -9,7 +9,7 @@ from fnn._types import Array, Initializer, Params, State, check_range
 from fnn.nn._conv import conv
 from fnn.nn._layer import Layer
 from fnn.nn._linear import linear
-from fnn.nn.initializers import kaiming
+from fnn.nn.initializers import xavier
 from fnn.ops._window import Padding, Sizes
 
 
@@ -18,7 +18,7 @@ def maxout(
     pieces: int = 2,
     *,
     bias: bool = True,
-    kernel_init: Initializer = kaiming,
+    kernel_init: Initializer = xavier,
     name: str | None = None,
 ) -> Layer:
     """A fully connected layer whose units are the largest of k linear pieces, max over i of x wᵢ + bᵢ.
@@ -55,7 +55,7 @@ def conv_maxout(
     dilation: Sizes = 1,
     groups: int = 1,
     bias: bool = True,
-    kernel_init: Initializer = kaiming,
+    kernel_init: Initializer = xavier,
     name: str | None = None,
 ) -> Layer:
     """A convolution whose feature maps are the largest of k feature maps, pixel by pixel; see `maxout`.

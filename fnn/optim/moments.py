@@ -40,7 +40,8 @@ def adam(
         x_{t+1} = x_t - α_t m̂ / (√v̂ + eps)
 
     The means start at 0, so at first their weights add up to less than 1; the correction divides by that
-    sum. Under a schedule of b1 it is 1 - Π b1_i, a product over the steps, and is carried in the state.
+    sum. The notes' t is this t + 1 and starts at 1: for 0 the sum would be 0. Under a schedule of b1 the sum
+    is 1 - Π b1_i, a product over the steps, and is carried in the state.
 
     Args:
         learning_rate: α, at least 0; where a gradient keeps its sign, about the size of a step.
