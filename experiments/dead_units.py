@@ -26,15 +26,26 @@ MARGIN_RELU = 0.02  # of the share of dead units, by which ReLU's exceeds the ot
 MARGIN_ELU = 0.2  # by which ELU's exceeds leaky ReLU's
 DEAD = 1e-3  # a slope ten times smaller than leaky ReLU's
 RATES, LOW, HIGH, HIGH_ELU, BATCH = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0), 0.1, 0.8, 0.6, 50
-ACTIVATIONS = {"relu": fnn.relu, "leaky_relu": fnn.leaky_relu, "prelu": fnn.prelu(), "elu": fnn.elu}
+ACTIVATIONS = ("relu", "leaky_relu", "prelu", "elu")
 
 
-@partial(jax.jit, static_argnames=("name", "steps"))
+def unit(which) -> fnn.Layer:
+    """Which of ACTIVATIONS it is is a value, so that one program trains with all of them."""
+    prelu = fnn.prelu()
+
+    def apply(params, x):
+        learned = [lambda x: prelu.apply(params, {}, x)[0]]
+        return jax.lax.switch(which, [fnn.relu, fnn.leaky_relu, *learned, fnn.elu], x)
+
+    return fnn.layer("unit", apply, lambda key, x: prelu.init(key, x)[0])
+
+
+@partial(jax.jit, static_argnames="steps")
 @partial(jax.vmap, in_axes=(0, None, None, None, None, None))
 @partial(jax.vmap, in_axes=(None, 0, None, None, None, None))
-def train(seed, rate, x, y, name: str, steps: int) -> jax.Array:
+def train(seed, rate, which, x, y, steps: int) -> jax.Array:
     """The share of dead units after the last step, and the training accuracy; NaN if it has diverged."""
-    net, optimizer = fnn.mlp((64, 64), 10, ACTIVATIONS[name]), fnn.sgd(rate)
+    net, optimizer = fnn.mlp((64, 64), 10, unit(which)), fnn.sgd(rate)
     key = jax.random.key(seed)
     params, state = net.init(key, x)
     rows = jax.random.randint(jax.random.fold_in(key, 1), (steps, BATCH), 0, len(x))
@@ -51,9 +62,9 @@ def train(seed, rate, x, y, name: str, steps: int) -> jax.Array:
     outputs = fnn.intermediates(net, params, state, x)
 
     def dead(layer: int) -> jax.Array:
-        path, scores = f"{name}_{layer}", outputs[f"linear_{layer}"]
-        own, activation = params.get(path, {}), dict(net.children)[path]
-        _, slope = jax.jvp(lambda s: activation.apply(own, {}, s)[0], (scores,), (jnp.ones_like(scores),))
+        own, scores = params[f"unit_{layer}"], outputs[f"linear_{layer}"]
+        apply = partial(unit(which).apply, own, {})
+        _, slope = jax.jvp(lambda s: apply(s)[0], (scores,), (jnp.ones_like(scores),))
         return jnp.abs(slope).max(0) < DEAD
 
     share = jnp.concatenate([dead(1), dead(2)]).mean()
@@ -71,8 +82,10 @@ def study(seeds=range(5), *, mechanism=True, steps=300) -> Study:
     """Compare shares of dead units; without the mechanism, the same activation and rate on both sides."""
     x, y = fnn.digits().train
     x = fnn.standardize(x, fnn.moments(x)).reshape(len(x), -1)
-    arguments = jnp.array(list(seeds)), jnp.array(RATES), x, jnp.asarray(y)
-    found = {name: np.asarray(train(*arguments, name, steps)) for name in ACTIVATIONS}  # (seeds, RATES, 2)
+    seeds, rates, y = jnp.array(list(seeds)), jnp.array(RATES), jnp.asarray(y)
+    found = {  # (seeds, RATES, 2)
+        name: np.asarray(train(seeds, rates, which, x, y, steps)) for which, name in enumerate(ACTIVATIONS)
+    }
     share = {name: measured[:, :, 0] for name, measured in found.items()}
     table = [
         {

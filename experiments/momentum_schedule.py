@@ -1,12 +1,15 @@
 """Annealing the momentum from 0.5 to 0.99 gains over a constant 0.5 or 0.99, but not over the best constant.
 
 The notes say that optimization "can sometimes benefit a little" from a momentum that rises during training.
-Measured: ln of the training loss of an MLP on digits, each setting at its best rate of one grid, in steps with
-the whole data (no noise) and in steps with batches of 50. Sometimes it is so: without noise, annealing gains
-over the 0.5 it starts from. But a velocity grows to α / (1 - ρ) gradients, 50 times more at 0.99 than at 0.5,
-so a rate that is right at the end is too small before. With α_t = α (1 - ρ_t) that quotient stays as it is
-("annealed, kept"), and with batches, annealing so gains over 0.99. In neither does it gain over the best
-constant of the notes' list. The best of four has a small advantage, being chosen on the same seeds.
+Measured: ln of the training loss of an MLP on digits, each setting at its best rate of one grid, in steps
+with the whole data (no noise) and in steps with batches of 50. Sometimes it is so: without noise, annealing
+gains over the 0.5 it starts from. But a velocity grows to α / (1 - ρ) gradients, 50 times more at 0.99 than
+at 0.5, so a rate that is right at the end is too small before. With α_t = α (1 - ρ_t) that quotient stays
+("annealed, kept"), and with batches, annealing so gains over 0.99.
+
+Neither gains over the best constant of the notes' list. Without noise that one is clearly ahead. With
+batches it was ahead in the mean after 100, 200, 300 and 400 steps, but surely by more than 0.1 only after
+300, so no verdict claims it. The best of four has a small advantage, being chosen on the same seeds.
 
 All settings, rates and seeds are one vmapped program: a schedule's end-points are values.
 
@@ -24,10 +27,8 @@ from matplotlib.figure import Figure
 
 import fnn
 
-GAIN, BEHIND = (
-    0.25,
-    0.1,
-)  # ln of the loss: what annealing gains over a constant; how far behind the best it is
+GAIN = 0.25  # ln of the loss that annealing gains over a constant
+BEHIND = 0.1  # and by which it is behind the best one
 SETTINGS = {  # momentum and the factor of the learning rate, first and last
     "0.5": (0.5, 0.5, 1, 1),
     "0.9": (0.9, 0.9, 1, 1),
@@ -36,13 +37,13 @@ SETTINGS = {  # momentum and the factor of the learning rate, first and last
     "annealed": (0.5, 0.99, 1, 1),
     "annealed, kept": (0.5, 0.99, 0.5, 0.01),
 }
-CONSTANTS, ANNEALED = list(SETTINGS)[:4], list(SETTINGS)[4:]
+CONSTANTS = list(SETTINGS)[:4]
 RATES = 10.0 ** np.arange(-2.75, 0.6, 0.25)
 NET = fnn.serial(fnn.flatten, fnn.mlp((16,), 10))
 
 
 def runs(seeds, x, y, rows):
-    """(settings, rates, seeds, steps) the batches' losses, and (settings, rates, seeds) the last of all data."""
+    """(settings, rates, seeds, steps) the batches' losses; (settings, rates, seeds) the final one."""
     steps = rows.shape[1]
 
     def run(setting, rate, seed, rows):
@@ -83,7 +84,7 @@ def measured(problem, seeds, steps):
     ends = np.log(np.nan_to_num(ends, nan=np.inf) + 1e-7)
     best = ends.mean(2).argmin(1)
     return {
-        name: (RATES[b], ends[i, b], np.exp(np.log(losses[i, b]).mean(0)))
+        name: (RATES[b], ends[i, b], np.exp(np.log(losses[i, b] + 1e-7).mean(0)))
         for i, (name, b) in enumerate(zip(SETTINGS, best, strict=True))
     }
 
@@ -115,15 +116,12 @@ def study(seeds=range(10), *, mechanism=True, whole_steps=60, batch_steps=300) -
         | {f"ln loss, {problem}": float(end(problem, name).mean()) for problem in found}
         for name in SETTINGS
     ]
+    best = min(CONSTANTS, key=lambda name: end("whole", name).mean())
     verdicts = [
         below("whole", "annealed", "0.5", GAIN),
         below("batches", "annealed, kept", "0.99", GAIN),
+        below("whole", best, "annealed", BEHIND),
     ]
-    for problem in found:
-        constant, annealed = (
-            min(names, key=lambda name: end(problem, name).mean()) for names in (CONSTANTS, ANNEALED)
-        )
-        verdicts.append(below(problem, constant, annealed, BEHIND))
     return Study(table, verdicts, figure)
 
 

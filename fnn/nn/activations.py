@@ -44,7 +44,8 @@ def tanh(x: Array, /) -> Array:
 def relu(x: Array, /) -> Array:
     """The rectified linear unit, max(0, x).
 
-    Does not saturate for x > 0, is cheap, and converges much faster than sigmoid and tanh in practice. Its
+    Does not saturate for x > 0, is cheap, and converges much faster than sigmoid in practice (the notes say, than
+    tanh as well, which a learning rate of its own makes up for: `experiments/activation_training.py`). Its
     output is not zero-centred, and a unit whose input is negative for every example, which a large step can
     bring about, gets no gradient and stays so ("dead"). The gradient at 0 is 0.
 
@@ -78,9 +79,10 @@ def leaky_relu(x: Array, /, negative_slope: Hyperparameter = 0.01) -> Array:
 def elu(x: Array, /, alpha: Hyperparameter = 1.0) -> Array:
     """The exponential linear unit, x where x > 0 and α (eˣ − 1) otherwise.
 
-    Like `relu` for x > 0. On the other side it saturates, at −α: its mean output is nearer to zero, and it
-    is more robust to noise than `leaky_relu`. Its gradient there, α eˣ, is small for a very negative x but
-    not cut off at once. Needs an exponential.
+    Like `relu` for x > 0. On the other side it saturates, at −α: its mean output is nearer to zero. Its
+    gradient there, α eˣ, is small for a very negative x but not cut off at once. Needs an exponential. That
+    it is more robust to noise than `leaky_relu`, as the notes say, does not show where both start from the same
+    initial values (`experiments/activation_training.py`).
 
     Args:
         x: any shape.

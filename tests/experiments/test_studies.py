@@ -17,20 +17,22 @@ from claims import Verdict, markdown, verdict  # noqa: E402
 # The settings that make each study small enough for a test.
 SMALL = {
     "adam_bias_correction": {},
+    "adagrad": {"steps": 1000},
     "backpropagation_by_hand": {},
     "initialization": {"width": 128, "depth": 8},
-    "momentum_schedule": {"whole_steps": 60, "batch_steps": 100},
+    "momentum_schedule": {"seeds": range(5), "batch_steps": 60},
     "optimizers": {"load": fnn.digits, "steps": 100},
     "linear_templates": {"load": fnn.digits, "steps": 100},
     "perceptron_xor": {"epochs": 30, "steps": 150},
     "receptive_field": {"layers": 3},
     "batch_norm": {"steps": 120},
-    "selu_deep": {"depth": 16, "steps": 100},
+    "selu_deep": {"depth": 12, "steps": 100},
     "activation_signal": {"examples": 100, "depth": 6},
     "activation_training": {"steps": 200, "depth": 2},
     "regularization": {"steps": 1500},
     "dropout": {"load": fnn.digits, "examples": 200, "steps": 600, "rates": (0.0, 0.5)},
     "dead_units": {"steps": 200},
+    "loss_curves": {"steps": 500},
 }
 
 
