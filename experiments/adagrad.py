@@ -65,22 +65,32 @@ def on_digits(name, seeds, steps):
     return RATES[best], values[best], rates[best], ends[best]
 
 
-def on_features(seed, shares, steps=500):
-    """The effective rate of each feature's weight after AdaGrad's steps with α = 1."""
-    random = np.random.default_rng(seed)
-    x = (random.random((steps, 50, len(shares))) < shares).astype(np.float32)
-    y = (x @ random.normal(size=len(shares)) + random.logistic(size=x.shape[:2]) > 0).astype(np.float32)
+def on_features(seeds, shares, steps=500):
+    """(seeds, features) the effective rate of each feature's weight after AdaGrad's steps with α = 1."""
+
+    def batches(seed):
+        random = np.random.default_rng(seed)
+        x = random.random((steps, 50, len(shares))) < shares
+        score = x @ random.normal(size=len(shares)) + random.logistic(size=x.shape[:2])
+        return x.astype(np.float32), (score > 0).astype(np.float32)
+
+    return np.asarray(feature_rates(*map(np.stack, zip(*map(batches, seeds), strict=True))))
+
+
+@jax.jit
+@jax.vmap
+def feature_rates(x, y):
     optimizer = fnn.adagrad(1.0)
-    weights = jnp.zeros(len(shares))
+    weights = jnp.zeros(x.shape[-1])
 
     def step(carry, batch):
-        weights, state = carry
-        grads = jax.grad(lambda w: fnn.sigmoid_cross_entropy(batch[0] @ w, batch[1]).mean())(weights)
+        (weights, state), (x, y) = carry, batch
+        grads = jax.grad(lambda w: fnn.sigmoid_cross_entropy(x @ w, y).mean())(weights)
         updates, state = optimizer.update(grads, state, weights)
         return (fnn.apply_updates(weights, updates), state), None
 
     (_, state), _ = jax.lax.scan(step, (weights, optimizer.init(weights)), (x, y))
-    return 1 / np.sqrt(state.sum_of_squares)
+    return 1 / jnp.sqrt(state.sum_of_squares)
 
 
 def study(seeds=range(5), *, mechanism=True, steps=2000) -> Study:
@@ -88,7 +98,7 @@ def study(seeds=range(5), *, mechanism=True, steps=2000) -> Study:
     found = {name: on_digits(name, tuple(seeds), steps) for name in MAKERS}
     other = found["AdaGrad" if mechanism else "RMSProp"]
     shares = SHARES if mechanism else np.full_like(SHARES, SHARES[0])
-    features = np.stack([on_features(seed, shares) for seed in seeds])
+    features = on_features(seeds, shares)
     falls = [np.log(rates[:, 9] / rates[:, -1]) for rates in (other[2], found["RMSProp"][2])]
     figure = Figure(figsize=(9.5, 3.5), layout="constrained")
     losses, rates, frequent = figure.subplots(1, 3)

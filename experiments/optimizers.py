@@ -101,7 +101,7 @@ def study(seeds=range(5), *, mechanism=True, load=fnn.fashion_mnist, steps=300) 
     *planes, curves = figure.subplots(1, 3)
     for axes, problem, (f, low, high) in zip(planes, PROBLEMS, PLANES, strict=False):
         x, y = np.meshgrid(*np.linspace(low, high, 200).T)
-        axes.contour(x, y, np.log10(f(x, y) + 1e-3), 12, colors="0.85", linewidths=0.7)
+        axes.contour(x, y, np.log10(f(x, y) + 1e-3), 8, colors="0.85", linewidths=0.7)
         for runs in found.values():
             axes.plot(*runs[problem][3].T, linewidth=1)
         axes.plot(*((1, 1) if f is rosenbrock else (3, 0.5)), "k*")

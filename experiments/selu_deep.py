@@ -1,6 +1,6 @@
 """Thirty layers of SELU train without batch norm, far better than thirty of ReLU with it or without.
 
-SELU's constants make mean 0 and variance 1 a fixed point to which the activations of each layer are drawn, for
+SELU's constants make mean 0 and variance 1 a fixed point to which each layer's activations are drawn, for
 weights of mean 0 and variance 1 / fan-in (LeCun's). A ReLU network under Kaiming's weights keeps the second
 moment only on average: its activations have a mean, and examples become alike layer by layer. Batch norm is
 no cure in a plain stack of this depth: the gradient grows by a constant factor in each layer (Yang et al.);
@@ -22,7 +22,8 @@ from matplotlib.figure import Figure
 import fnn
 
 MARGIN = 0.3  # of log10 of the loss: SELU's is half of the other's, or less
-RATES = 10.0 ** np.arange(-4.0, -1.4, 0.5)
+RATES = tuple(10.0 ** np.arange(-4.0, -1.4, 0.5))
+WIDTH, BATCH = 64, 100
 NETWORKS = {  # what stands after each linear layer, and its initial values
     "SELU": ((fnn.selu,), fnn.lecun),
     "ReLU": ((fnn.relu,), fnn.kaiming),
@@ -31,10 +32,10 @@ NETWORKS = {  # what stands after each linear layer, and its initial values
 
 
 @cache
-def curves(name: str, seeds: tuple[int, ...], depth: int, steps: int, width: int = 64, batch: int = 100):
+def curves(name: str, seeds: tuple[int, ...], rates: tuple[float, ...], depth: int, steps: int):
     """(rates, seeds, steps) the training loss of every step."""
     after, kernel_init = NETWORKS[name]
-    hidden = [layer for _ in range(depth) for layer in (fnn.linear(width, kernel_init=kernel_init), *after)]
+    hidden = [layer for _ in range(depth) for layer in (fnn.linear(WIDTH, kernel_init=kernel_init), *after)]
     net = fnn.serial(fnn.flatten, *hidden, fnn.linear(10, kernel_init=fnn.lecun))
     data = fnn.split(fnn.digits(), validation=0.2).train
     x, y = fnn.standardize(jnp.asarray(data.x), fnn.moments(data.x)), jnp.asarray(data.y)
@@ -42,7 +43,7 @@ def curves(name: str, seeds: tuple[int, ...], depth: int, steps: int, width: int
     def train(rate, seed):
         optimizer = fnn.adam(rate)
         params, state = net.init(jax.random.key(seed), x[:1])
-        rows = jax.random.randint(jax.random.key(seed), (steps, batch), 0, len(x))
+        rows = jax.random.randint(jax.random.key(seed), (steps, BATCH), 0, len(x))
 
         def step(carry, rows):
             params, state, opt_state = carry
@@ -58,17 +59,17 @@ def curves(name: str, seeds: tuple[int, ...], depth: int, steps: int, width: int
         return jax.lax.scan(step, (params, state, optimizer.init(params)), rows)[1]
 
     over_seeds = jax.vmap(train, in_axes=(None, 0))
-    return np.asarray(jax.jit(jax.vmap(over_seeds, in_axes=(0, None)))(RATES, np.array(seeds)))
+    return np.asarray(jax.jit(jax.vmap(over_seeds, in_axes=(0, None)))(np.array(rates), np.array(seeds)))
 
 
-def study(seeds=range(5), *, mechanism=True, depth=30, steps=300) -> Study:
+def study(seeds=range(5), *, mechanism=True, rates=RATES, depth=30, steps=300) -> Study:
     """Compare three networks of equal depth; without the mechanism, one with itself."""
     best = {}
     for name in NETWORKS:
-        found = curves(name if mechanism else "ReLU", tuple(seeds), depth, steps)
+        found = curves(name if mechanism else "ReLU", tuple(seeds), rates, depth, steps)
         last = np.nan_to_num(found[:, :, -20:].mean(2), nan=np.inf)  # (rates, seeds)
         rate = int(last.mean(1).argmin())
-        best[name] = (RATES[rate], found[rate], np.log10(last[rate]))
+        best[name] = (rates[rate], found[rate], np.log10(last[rate]))
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
     for name, (rate, curve, _) in best.items():

@@ -44,8 +44,8 @@ def tanh(x: Array, /) -> Array:
 def relu(x: Array, /) -> Array:
     """The rectified linear unit, max(0, x).
 
-    Does not saturate for x > 0, is cheap, and converges much faster than sigmoid in practice (the notes say, than
-    tanh as well, which a learning rate of its own makes up for: `experiments/activation_training.py`). Its
+    Does not saturate for x > 0, is cheap, and converges much faster than sigmoid in practice. The notes say
+    so of tanh too, but at a rate of its own tanh makes up for it (`experiments/activation_training.py`). Its
     output is not zero-centred, and a unit whose input is negative for every example, which a large step can
     bring about, gets no gradient and stays so ("dead"). The gradient at 0 is 0.
 
@@ -81,8 +81,8 @@ def elu(x: Array, /, alpha: Hyperparameter = 1.0) -> Array:
 
     Like `relu` for x > 0. On the other side it saturates, at −α: its mean output is nearer to zero. Its
     gradient there, α eˣ, is small for a very negative x but not cut off at once. Needs an exponential. That
-    it is more robust to noise than `leaky_relu`, as the notes say, does not show where both start from the same
-    initial values (`experiments/activation_training.py`).
+    it is more robust to noise than `leaky_relu`, as the notes say, does not show where both start from the
+    same initial values (`experiments/activation_training.py`).
 
     Args:
         x: any shape.

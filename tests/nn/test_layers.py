@@ -82,14 +82,11 @@ CASES = {
         trains=True,
     ),
 }
-NOT_LAYERS = set(
-    """
-    Layer LayerError LayerLike PerceptronState ReceptiveField Summary conv_output_size intermediates layer lsuv
-    perceptron_init perceptron_predict perceptron_update receptive_field summary
-    constant delta_orthogonal kaiming lecun orthogonal truncated_normal xavier
-    elu gelu heaviside selu silu softplus
-    """.split()
-)  # the activations of the last line are tested in test_activations.py
+NOT_LAYERS = {"Layer", "LayerError", "LayerLike", "PerceptronState", "ReceptiveField", "Summary"}
+NOT_LAYERS |= {"conv_output_size", "intermediates", "layer", "lsuv", "receptive_field", "summary"}
+NOT_LAYERS |= {"perceptron_init", "perceptron_predict", "perceptron_update"}
+NOT_LAYERS |= {"constant", "delta_orthogonal", "kaiming", "lecun", "orthogonal", "truncated_normal", "xavier"}
+NOT_LAYERS |= {"elu", "gelu", "heaviside", "selu", "silu", "softplus"}  # tested in test_activations.py
 
 KEY = jax.random.key(7)
 
