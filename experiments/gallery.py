@@ -1,70 +1,72 @@
-"""Run the experiments and gather them, with their figures, on one page: docs/gallery.md.
+"""Run the experiments and write what they found to docs/gallery.md.
 
-    python experiments/gallery.py                       # all of them: about half an hour on two cores
-    python experiments/gallery.py adagrad batch_norm    # these anew; the others stay as they are
-
-An experiment is a module beside this one with a function `study`.
+python experiments/gallery.py                      # all of them
+python experiments/gallery.py dropout loss_curves  # these, the other sections stay as they are
 """
 
+import argparse
 import importlib
 import inspect
 import re
-import sys
-import time
 from pathlib import Path
 
-import augmentation_figure
-from claims import FIGURES, markdown, publish
+from claims import FIGURES, Study, markdown, publish
 
-HERE = Path(__file__).parent
 PAGE = FIGURES.parent / "gallery.md"
-HEAD = """# What the course claims, measured
+OPENING = """# What the experiments found
 
-Each section is one script of `experiments/`: its claim, what was measured, and a verdict. A claim holds if
-the lower end of the one-sided 95 % confidence interval of the mean over paired seeds exceeds a margin that is
-fixed in the script. `python experiments/gallery.py` makes this page.
-
-## augmentations
-
-Every augmentation on real images (`experiments/augmentation_figure.py`).
-
-![augmentations](figures/augmentations.png)
+Each is one claim of the field in a script under `experiments/`; its text, numbers and figure are those of the
+last run. Rebuilt by `python experiments/gallery.py`.
 """
 
 
-def names() -> list[str]:
-    """The experiments, by name."""
-    return sorted(path.stem for path in HERE.glob("*.py") if "\ndef study(" in path.read_text("utf-8"))
+def modules() -> dict:
+    """Every experiment by its name: a module with a `study`, and the figure of all augmentations."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path != Path(__file__))
+    found = {name: importlib.import_module(name) for name in names}
+    return {n: m for n, m in found.items() if hasattr(m, "study") or n == "augmentation_figure"}
 
 
-def section(name: str) -> str:
-    """Run one experiment; its part of the page."""
-    module = importlib.import_module(name)
-    started = time.monotonic()
-    study = module.study()
-    publish(name, study)
-    print(f"{name}: {time.monotonic() - started:.0f} s\n", flush=True)
-    verdicts = "\n".join(
-        f"- **{held}**: {rest}" for held, rest in (str(v).split(": ", 1) for v in study.verdicts)
-    )
-    body = [inspect.getdoc(module), markdown(study.table), verdicts, f"![{name}](figures/{name}.png)"]
-    return "\n\n".join([f"## {name}", *body]) + "\n"
+def section(docstring: str, figure: str, study: Study | None) -> str:
+    """What the page says of one experiment."""
+    title, _, text = inspect.cleandoc(docstring).partition("\n\n")
+    parts = [f"## {title}", text]
+    if study:
+        parts += [markdown(study.table), "\n".join(f"- {verdict}" for verdict in study.verdicts)]
+    return "\n\n".join([*parts, f"![{figure}](figures/{figure}.png)"]) + "\n"
+
+
+def updated(page: str, sections: dict[str, str], names: list[str]) -> str:
+    """The page with these sections in place of its own of the same figure, in the order of the names."""
+    _, *old = re.split(r"^(?=## )", page, flags=re.MULTILINE)
+    known = {
+        figure: part.strip() + "\n" for part in old for figure in re.findall(r"\(figures/(\w+)\.png\)", part)
+    }
+    known |= sections
+    return "\n".join([OPENING, *(known[name] for name in names if name in known)])
 
 
 def main() -> None:
-    """Rewrite the page, section by section, so that an interruption loses none."""
-    if not sys.argv[1:]:
-        augmentation_figure.main()
-    wanted = sys.argv[1:] or names()
-    unknown = sorted({*wanted} - {*names()})
-    if unknown:
-        sys.exit(f"there is no experiment {unknown[0]!r}; there is {', '.join(names())}")
-    old = PAGE.read_text("utf-8") if PAGE.exists() else ""
-    sections = dict(re.findall(r"^(?=## (\w+)$)(.*?)(?=^## |\Z)", old, re.MULTILINE | re.DOTALL))
-    for name in wanted:
-        sections[name] = section(name)
-        known = [sections[name].strip() + "\n" for name in names() if name in sections]
-        PAGE.write_text("\n".join([HEAD, *known]), encoding="utf-8")
+    """Run what is named and write the page after each, so that a run cut short keeps what it found."""
+    found = modules()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="experiment", help=f"of {', '.join(found)}")
+    chosen = parser.parse_args().names or list(found)
+    if unknown := [name for name in chosen if name not in found]:
+        parser.error(f"no experiment {', '.join(unknown)}; there are {', '.join(found)}")
+    figures = {name: "augmentations" if name == "augmentation_figure" else name for name in found}
+    for name in chosen:
+        module = found[name]
+        print(f"\n{name}")
+        if name == "augmentation_figure":
+            module.main()
+            study = None
+        else:
+            study = module.study()
+            publish(name, study)
+        old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+        new = {figures[name]: section(module.__doc__, figures[name], study)}
+        PAGE.write_text(updated(old, new, list(figures.values())), encoding="utf-8")
 
 
 if __name__ == "__main__":

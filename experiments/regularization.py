@@ -85,7 +85,7 @@ def study(seeds=range(5), *, mechanism=True, steps=3000) -> Study:
     table = [
         {
             "regularization": name,
-            f"|w| < {SMALL}": float(small[i].mean()),
+            f"below {SMALL}": float(small[i].mean()),
             "exactly 0": float(zero[i].mean()),
             "bright twins' part": float(bright[i].mean()),
             "largest norm": float(norm[i].max()),

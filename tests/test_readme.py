@@ -25,12 +25,14 @@ def test_python_examples_run_in_order():
     assert scope["logits"].shape == (32, 10)
 
 
-def test_the_config_is_valid():
+def test_the_configs_are_valid():
+    """The first is a whole one; the tables of the second take the place of some of its own."""
     pytest.importorskip("pydantic")
     from fnn.run._config import check
 
-    (text,) = blocks("toml")
-    assert check(tomllib.loads(text)).model.function == "serial"
+    whole, tables = map(tomllib.loads, blocks("toml"))
+    assert check(whole).model.function == "serial"
+    assert check({**whole, **tables}).freeze == ("conv_1/*",)
 
 
 def test_ci_runs_the_test_command_of_the_readme():

@@ -33,6 +33,7 @@ SMALL = {
     "dropout": {"load": fnn.digits, "examples": 200, "steps": 600, "rates": (0.0, 0.5)},
     "dead_units": {"steps": 200},
     "loss_curves": {"steps": 500},
+    "augmentation": {"seeds": range(10), "sizes": (30, 1000), "steps": 200},
 }
 
 

@@ -224,7 +224,10 @@ def test_a_checkpoint_of_another_network_is_one_sentence(saved):
 # --- signals --------------------------------------------------------------------------------------------
 
 
-def test_the_first_signal_is_noted_and_the_second_obeyed():
+def test_the_first_signal_is_noted_and_the_second_obeyed(request):
+    # A shell's background job starts with this signal ignored.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, previous))
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with signals() as received:
         assert received == []
