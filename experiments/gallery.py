@@ -16,8 +16,8 @@ PAGE = FIGURES.parent / "gallery.md"
 OPENING = """# What the experiments found
 
 Each is one claim of the field in a script under `experiments/`; its text, numbers and figure are those of the
-last run. A claim holds if the lower end of the one-sided 95 % confidence interval of the mean over paired seeds
-exceeds a margin that the script fixes. Rebuilt by `python experiments/gallery.py`.
+last run. A claim holds if the lower end of the one-sided 95 % confidence interval of the mean over paired
+seeds exceeds a margin that the script fixes. Rebuilt by `python experiments/gallery.py`.
 """
 
 
