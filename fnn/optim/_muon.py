@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -9,15 +10,14 @@ import jax.numpy as jnp
 from fnn._tree import paths
 from fnn._types import Array, Hyperparameter, Params, check_range
 from fnn.optim._precision import at_least_float32
-from fnn.optim.schedules import value_at
 from fnn.optim.transforms import (
     Optimizer,
     Updates,
     first_count,
     global_norm,
     leafwise,
-    needed,
     ratio,
+    transition,
     update_matching,
     zeros_like,
 )
@@ -85,18 +85,14 @@ def muon(
     check_range("weight_decay", weight_decay, at_least=0)
     check_range("steps", steps, at_least=1)
 
-    def update(grads: Updates, state: MuonState, params: Params | None = None) -> tuple[Updates, MuonState]:
-        return muon_update(
-            grads,
-            state,
-            needed(params, "muon"),
-            learning_rate=value_at(learning_rate, state.count),
-            momentum=value_at(momentum, state.count),
-            weight_decay=value_at(weight_decay, state.count),
-            steps=steps,
-        )
-
-    return Optimizer(muon_init, update)
+    return transition(
+        muon_init,
+        partial(muon_update, steps=steps),
+        needs_params="muon",
+        learning_rate=learning_rate,
+        momentum=momentum,
+        weight_decay=weight_decay,
+    )
 
 
 def muon_init(params: Params) -> MuonState:

@@ -10,8 +10,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from fnn._types import Array, Hyperparameter, Params, check_range
-from fnn.optim.schedules import value_at
-from fnn.optim.transforms import Optimizer, Updates, first_count, leafwise, ratio, root, zeros_like
+from fnn.optim.transforms import (
+    Optimizer,
+    Updates,
+    first_count,
+    leafwise,
+    ratio,
+    root,
+    transition,
+    zeros_like,
+)
 
 # --- AdaGrad --------------------------------------------------------------------------------------------
 
@@ -56,17 +64,7 @@ def adagrad(learning_rate: Hyperparameter, eps: Hyperparameter = 1e-8) -> Optimi
     check_range("learning_rate", learning_rate, at_least=0)
     check_range("eps", eps, at_least=0)
 
-    def update(
-        grads: Updates, state: AdaGradState, params: Params | None = None
-    ) -> tuple[Updates, AdaGradState]:
-        return adagrad_update(
-            grads,
-            state,
-            learning_rate=value_at(learning_rate, state.count),
-            eps=value_at(eps, state.count),
-        )
-
-    return Optimizer(adagrad_init, update)
+    return transition(adagrad_init, adagrad_update, learning_rate=learning_rate, eps=eps)
 
 
 def adagrad_init(params: Params) -> AdaGradState:
@@ -131,18 +129,7 @@ def rmsprop(
     check_range("decay", decay, at_least=0, below=1)
     check_range("eps", eps, at_least=0)
 
-    def update(
-        grads: Updates, state: RMSPropState, params: Params | None = None
-    ) -> tuple[Updates, RMSPropState]:
-        return rmsprop_update(
-            grads,
-            state,
-            learning_rate=value_at(learning_rate, state.count),
-            decay=value_at(decay, state.count),
-            eps=value_at(eps, state.count),
-        )
-
-    return Optimizer(rmsprop_init, update)
+    return transition(rmsprop_init, rmsprop_update, learning_rate=learning_rate, decay=decay, eps=eps)
 
 
 def rmsprop_init(params: Params) -> RMSPropState:
@@ -216,18 +203,7 @@ def adadelta(
     check_range("decay", decay, at_least=0, below=1)
     check_range("eps", eps, above=0)
 
-    def update(
-        grads: Updates, state: AdaDeltaState, params: Params | None = None
-    ) -> tuple[Updates, AdaDeltaState]:
-        return adadelta_update(
-            grads,
-            state,
-            learning_rate=value_at(learning_rate, state.count),
-            decay=value_at(decay, state.count),
-            eps=value_at(eps, state.count),
-        )
-
-    return Optimizer(adadelta_init, update)
+    return transition(adadelta_init, adadelta_update, learning_rate=learning_rate, decay=decay, eps=eps)
 
 
 def adadelta_init(params: Params) -> AdaDeltaState:

@@ -7,22 +7,22 @@ the pattern decay: by default the kernels, not biases or scales.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from fnn._tree import matching
 from fnn._types import Array, Hyperparameter, Params, check_range
 from fnn.optim.moments import AdamState, adam_init, adam_update
-from fnn.optim.schedules import value_at
 from fnn.optim.transforms import (
     Optimizer,
     Updates,
     first_count,
     global_norm,
     leafwise,
-    needed,
+    matching_init,
     ratio,
+    transition,
     update_matching,
     zeros_like,
 )
@@ -74,24 +74,16 @@ def adamw(
     check_range("eps", eps, at_least=0)
     check_range("weight_decay", weight_decay, at_least=0)
 
-    def init(params: Params) -> AdamState:
-        matching(params, pattern)
-        return adam_init(params)
-
-    def update(grads: Updates, state: AdamState, params: Params | None = None) -> tuple[Updates, AdamState]:
-        return adamw_update(
-            grads,
-            state,
-            needed(params, "adamw"),
-            learning_rate=value_at(learning_rate, state.count),
-            b1=value_at(b1, state.count),
-            b2=value_at(b2, state.count),
-            eps=value_at(eps, state.count),
-            weight_decay=value_at(weight_decay, state.count),
-            pattern=pattern,
-        )
-
-    return Optimizer(init, update)
+    return transition(
+        matching_init(adam_init, pattern),
+        partial(adamw_update, pattern=pattern),
+        needs_params="adamw",
+        learning_rate=learning_rate,
+        b1=b1,
+        b2=b2,
+        eps=eps,
+        weight_decay=weight_decay,
+    )
 
 
 def adamw_update(
@@ -166,23 +158,15 @@ def lion(
     check_range("b2", b2, at_least=0, below=1)
     check_range("weight_decay", weight_decay, at_least=0)
 
-    def init(params: Params) -> LionState:
-        matching(params, pattern)
-        return lion_init(params)
-
-    def update(grads: Updates, state: LionState, params: Params | None = None) -> tuple[Updates, LionState]:
-        return lion_update(
-            grads,
-            state,
-            needed(params, "lion"),
-            learning_rate=value_at(learning_rate, state.count),
-            b1=value_at(b1, state.count),
-            b2=value_at(b2, state.count),
-            weight_decay=value_at(weight_decay, state.count),
-            pattern=pattern,
-        )
-
-    return Optimizer(init, update)
+    return transition(
+        matching_init(lion_init, pattern),
+        partial(lion_update, pattern=pattern),
+        needs_params="lion",
+        learning_rate=learning_rate,
+        b1=b1,
+        b2=b2,
+        weight_decay=weight_decay,
+    )
 
 
 def lion_init(params: Params) -> LionState:
@@ -265,24 +249,16 @@ def lamb(
     check_range("eps", eps, at_least=0)
     check_range("weight_decay", weight_decay, at_least=0)
 
-    def init(params: Params) -> AdamState:
-        matching(params, pattern)
-        return adam_init(params)
-
-    def update(grads: Updates, state: AdamState, params: Params | None = None) -> tuple[Updates, AdamState]:
-        return lamb_update(
-            grads,
-            state,
-            needed(params, "lamb"),
-            learning_rate=value_at(learning_rate, state.count),
-            b1=value_at(b1, state.count),
-            b2=value_at(b2, state.count),
-            eps=value_at(eps, state.count),
-            weight_decay=value_at(weight_decay, state.count),
-            pattern=pattern,
-        )
-
-    return Optimizer(init, update)
+    return transition(
+        matching_init(adam_init, pattern),
+        partial(lamb_update, pattern=pattern),
+        needs_params="lamb",
+        learning_rate=learning_rate,
+        b1=b1,
+        b2=b2,
+        eps=eps,
+        weight_decay=weight_decay,
+    )
 
 
 def lamb_update(

@@ -50,13 +50,13 @@ def softmax_cross_entropy(
     """
     check_range("label_smoothing", label_smoothing, at_least=0, at_most=1)
     smoothing = known_number("label_smoothing", label_smoothing)
-    targetsare_classes = are_classes(logits, targets)
+    targets_are_classes = are_classes(logits, targets)
     logits, classes = at_least_float32(logits), logits.shape[-1]
     # One-hot and a sum, since the gradient of picking by index is a scatter, slow on every platform.
-    probabilities = jax.nn.one_hot(targets, classes, dtype=logits.dtype) if targetsare_classes else targets
+    probabilities = jax.nn.one_hot(targets, classes, dtype=logits.dtype) if targets_are_classes else targets
     probabilities = (1 - smoothing) * probabilities + smoothing / classes
     losses = -jnp.sum(probabilities * jax.nn.log_softmax(logits), axis=-1)
-    if targetsare_classes:
+    if targets_are_classes:
         losses = jnp.where((targets >= 0) & (targets < classes), losses, jnp.nan)
     return losses
 

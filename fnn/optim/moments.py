@@ -5,13 +5,23 @@ They start from means of 0 and correct for that. `eps` is outside the root, and 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from fnn._types import Array, Hyperparameter, Params, check_range
 from fnn.optim.schedules import value_at
-from fnn.optim.transforms import Optimizer, Updates, first_count, leafwise, ratio, root, zeros_like
+from fnn.optim.transforms import (
+    Optimizer,
+    Updates,
+    first_count,
+    leafwise,
+    ratio,
+    root,
+    transition,
+    zeros_like,
+)
 
 # --- Adam -----------------------------------------------------------------------------------------------
 
@@ -72,18 +82,14 @@ def adam(
     check_range("b2", b2, at_least=0, below=1)
     check_range("eps", eps, at_least=0)
 
-    def update(grads: Updates, state: AdamState, params: Params | None = None) -> tuple[Updates, AdamState]:
-        return adam_update(
-            grads,
-            state,
-            learning_rate=value_at(learning_rate, state.count),
-            b1=value_at(b1, state.count),
-            b2=value_at(b2, state.count),
-            eps=value_at(eps, state.count),
-            bias_correction=bias_correction,
-        )
-
-    return Optimizer(adam_init, update)
+    return transition(
+        adam_init,
+        partial(adam_update, bias_correction=bias_correction),
+        learning_rate=learning_rate,
+        b1=b1,
+        b2=b2,
+        eps=eps,
+    )
 
 
 def adam_init(params: Params) -> AdamState:
@@ -184,19 +190,7 @@ def adamax(
     check_range("b2", b2, at_least=0, below=1)
     check_range("eps", eps, at_least=0)
 
-    def update(
-        grads: Updates, state: AdaMaxState, params: Params | None = None
-    ) -> tuple[Updates, AdaMaxState]:
-        return adamax_update(
-            grads,
-            state,
-            learning_rate=value_at(learning_rate, state.count),
-            b1=value_at(b1, state.count),
-            b2=value_at(b2, state.count),
-            eps=value_at(eps, state.count),
-        )
-
-    return Optimizer(adamax_init, update)
+    return transition(adamax_init, adamax_update, learning_rate=learning_rate, b1=b1, b2=b2, eps=eps)
 
 
 def adamax_init(params: Params) -> AdaMaxState:
@@ -279,18 +273,15 @@ def nadam(
     check_range("b2", b2, at_least=0, below=1)
     check_range("eps", eps, at_least=0)
 
-    def update(grads: Updates, state: AdamState, params: Params | None = None) -> tuple[Updates, AdamState]:
-        return nadam_update(
-            grads,
-            state,
-            learning_rate=value_at(learning_rate, state.count),
-            b1=value_at(b1, state.count),
-            next_b1=value_at(b1, state.count + 1),
-            b2=value_at(b2, state.count),
-            eps=value_at(eps, state.count),
-        )
-
-    return Optimizer(adam_init, update)
+    return transition(
+        adam_init,
+        nadam_update,
+        learning_rate=learning_rate,
+        b1=b1,
+        next_b1=lambda count: value_at(b1, count + 1),
+        b2=b2,
+        eps=eps,
+    )
 
 
 def nadam_update(

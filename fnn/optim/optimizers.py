@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fnn._types import Array, Hyperparameter, Params, check_range
 from fnn.optim.schedules import value_at
-from fnn.optim.transforms import Optimizer, Updates, first_count, leafwise, zeros_like
+from fnn.optim.transforms import Optimizer, Updates, first_count, leafwise, transition, zeros_like
 
 # --- stochastic gradient descent ------------------------------------------------------------------------
 
@@ -45,10 +45,7 @@ def sgd(learning_rate: Hyperparameter) -> Optimizer:
     """
     check_range("learning_rate", learning_rate, at_least=0)
 
-    def update(grads: Updates, state: SGDState, params: Params | None = None) -> tuple[Updates, SGDState]:
-        return sgd_update(grads, state, learning_rate=value_at(learning_rate, state.count))
-
-    return Optimizer(sgd_init, update)
+    return transition(sgd_init, sgd_update, learning_rate=learning_rate)
 
 
 def sgd_init(params: Params) -> SGDState:
@@ -108,17 +105,7 @@ def momentum(learning_rate: Hyperparameter, momentum: Hyperparameter = 0.9) -> O
     check_range("learning_rate", learning_rate, at_least=0)
     check_range("momentum", momentum, at_least=0, below=1)
 
-    def update(
-        grads: Updates, state: MomentumState, params: Params | None = None
-    ) -> tuple[Updates, MomentumState]:
-        return momentum_update(
-            grads,
-            state,
-            learning_rate=value_at(learning_rate, state.count),
-            momentum=value_at(momentum, state.count),
-        )
-
-    return Optimizer(momentum_init, update)
+    return transition(momentum_init, momentum_update, learning_rate=learning_rate, momentum=momentum)
 
 
 def momentum_init(params: Params) -> MomentumState:
@@ -171,18 +158,13 @@ def nesterov(learning_rate: Hyperparameter, momentum: Hyperparameter = 0.9) -> O
     check_range("learning_rate", learning_rate, at_least=0)
     check_range("momentum", momentum, at_least=0, below=1)
 
-    def update(
-        grads: Updates, state: MomentumState, params: Params | None = None
-    ) -> tuple[Updates, MomentumState]:
-        return nesterov_update(
-            grads,
-            state,
-            learning_rate=value_at(learning_rate, state.count),
-            momentum=value_at(momentum, state.count),
-            next_momentum=value_at(momentum, state.count + 1),
-        )
-
-    return Optimizer(momentum_init, update)
+    return transition(
+        momentum_init,
+        nesterov_update,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        next_momentum=lambda count: value_at(momentum, count + 1),
+    )
 
 
 def nesterov_update(

@@ -7,15 +7,22 @@ Each comes last in a chain. It looks at where the update would lead, x + u, and 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from fnn._tree import matching
 from fnn._types import Array, Hyperparameter, Params, check_range
 from fnn.optim._precision import at_least_float32
-from fnn.optim.schedules import value_at
-from fnn.optim.transforms import Optimizer, Updates, first_count, needed, root, update_matching
+from fnn.optim.transforms import (
+    Optimizer,
+    Updates,
+    first_count,
+    matching_init,
+    root,
+    transition,
+    update_matching,
+)
 
 
 class ProjectionState(NamedTuple):
@@ -67,17 +74,12 @@ def max_norm(limit: Hyperparameter = 3.0, pattern: str = "*kernel") -> Optimizer
     """
     check_range("limit", limit, above=0)
 
-    def init(params: Params) -> ProjectionState:
-        matching(params, pattern)
-        return projection_init(params)
-
-    def update(
-        updates: Updates, state: ProjectionState, params: Params | None = None
-    ) -> tuple[Updates, ProjectionState]:
-        params = needed(params, "max_norm")
-        return max_norm_update(updates, state, params, limit=value_at(limit, state.count), pattern=pattern)
-
-    return Optimizer(init, update)
+    return transition(
+        matching_init(projection_init, pattern),
+        partial(max_norm_update, pattern=pattern),
+        needs_params="max_norm",
+        limit=limit,
+    )
 
 
 def max_norm_update(
@@ -136,18 +138,12 @@ def proximal_l1(threshold: Hyperparameter, pattern: str = "*kernel") -> Optimize
     """
     check_range("threshold", threshold, at_least=0)
 
-    def init(params: Params) -> ProjectionState:
-        matching(params, pattern)
-        return projection_init(params)
-
-    def update(
-        updates: Updates, state: ProjectionState, params: Params | None = None
-    ) -> tuple[Updates, ProjectionState]:
-        params = needed(params, "proximal_l1")
-        tau = value_at(threshold, state.count)
-        return proximal_l1_update(updates, state, params, threshold=tau, pattern=pattern)
-
-    return Optimizer(init, update)
+    return transition(
+        matching_init(projection_init, pattern),
+        partial(proximal_l1_update, pattern=pattern),
+        needs_params="proximal_l1",
+        threshold=threshold,
+    )
 
 
 def proximal_l1_update(

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fnn._tree import combine, partition
+from fnn._tree import combine, matching, partition
 from fnn._types import Array, Hyperparameter, Params, check_range
 from fnn.optim._precision import at_least_float32
 from fnn.optim.schedules import value_at
@@ -148,10 +148,7 @@ def clip_by_global_norm(max_norm: Hyperparameter) -> Optimizer:
     """
     check_range("max_norm", max_norm, above=0)
 
-    def update(grads: Updates, state: ClipState, params: Params | None = None) -> tuple[Updates, ClipState]:
-        return clip_by_global_norm_update(grads, state, max_norm=value_at(max_norm, state.count))
-
-    return Optimizer(clip_by_global_norm_init, update)
+    return transition(clip_by_global_norm_init, clip_by_global_norm_update, max_norm=max_norm)
 
 
 def clip_by_global_norm_init(params: Params) -> ClipState:
@@ -191,10 +188,7 @@ def clip_by_value(limit: Hyperparameter) -> Optimizer:
     """
     check_range("limit", limit, above=0)
 
-    def update(grads: Updates, state: ClipState, params: Params | None = None) -> tuple[Updates, ClipState]:
-        return clip_by_value_update(grads, state, limit=value_at(limit, state.count))
-
-    return Optimizer(clip_by_global_norm_init, update)
+    return transition(clip_by_global_norm_init, clip_by_value_update, limit=limit)
 
 
 def clip_by_value_update(
@@ -206,6 +200,44 @@ def clip_by_value_update(
 
 
 # --- what the optimizers are built from -----------------------------------------------------------------
+
+
+def transition(
+    init: Callable[[Params], OptimizerState],
+    update: Callable[..., tuple[Updates, OptimizerState]],
+    *,
+    needs_params: str = "",
+    **hyperparameters: Hyperparameter,
+) -> Optimizer:
+    """An optimizer from its bare transition, with every hyperparameter evaluated at the count in the state.
+
+    Args:
+        init: `init(params) -> state`.
+        update: `update(grads, state, **numbers) -> (updates, state)`, or with the parameters after the state.
+        needs_params: the optimizer's name where `update` takes the parameters, for the error without them.
+        hyperparameters: of `update`, by name.
+    """
+
+    def evaluated(
+        grads: Updates, state: OptimizerState, params: Params | None = None
+    ) -> tuple[Updates, OptimizerState]:
+        weights = (needed(params, needs_params),) if needs_params else ()
+        numbers = {name: value_at(value, state.count) for name, value in hyperparameters.items()}
+        return update(grads, state, *weights, **numbers)
+
+    return Optimizer(init, evaluated)
+
+
+def matching_init(
+    init: Callable[[Params], OptimizerState], pattern: str
+) -> Callable[[Params], OptimizerState]:
+    """The same, but ValueError where the pattern matches no parameter."""
+
+    def checked(params: Params) -> OptimizerState:
+        matching(params, pattern)
+        return init(params)
+
+    return checked
 
 
 def leafwise(rule: Callable[..., tuple[Array, ...]], grads: Updates, *slots: Any) -> tuple[Any, ...]:
