@@ -145,19 +145,17 @@ def fit(
                 _check_finite(seen[-1].loss + seen[-1].penalty, taken + 1, so_far)
                 done = min(taken + chunk_steps, (epoch + 1) * steps)
                 progress = Progress(epoch + 1, epochs, done, epochs * steps, metrics, None)
-                stops = False
                 if chunk + 1 == chunks:
                     measured = jax.device_get(_evaluate(make, values, state, validation))
                     _check_finite(measured["loss"][None], done, so_far)
                     metrics |= {f"validation_{name}": float(value) for name, value in measured.items()}
                     so_far = _advance(so_far, state, metrics)
                     progress = progress._replace(metrics=metrics, fit=so_far)
-                    stops = patience is not None and epoch + 1 - so_far.best_epoch >= patience
-                    if stops:
+                    if patience is not None and epoch + 1 - so_far.best_epoch >= patience:
                         progress = progress._replace(epochs=epoch + 1, steps=done)
                 if report is not None:
                     report(progress)
-            if stops:
+            if progress.step == progress.steps:
                 break
     return so_far
 

@@ -39,14 +39,14 @@ def train_step(
     task = task_at(make, hyperparameters, state.step)
     key = jax.random.fold_in(fold_name(state.key, "step"), state.step)
     batch = over_data(batch)
-    augmented = _augmented(task, key, batch)
-    x = network_input(augmented.x, state.moments)
+    x, mixed = _augmented(task, key, batch)
+    x = network_input(x, state.moments)
     frozen, trained = task.cut(state.params)
 
     def objective(trained: Any) -> tuple[Array, tuple]:
         params = combine(frozen, trained)
         outputs, layer_state = task.net.apply(params, state.state, x, train=True, key=key, mask=batch.mask)
-        loss = masked_mean(_loss(task, outputs, batch.y, augmented), batch.mask)
+        loss = masked_mean(_loss(task, outputs, batch.y, mixed), batch.mask)
         penalty = sum((penalty(params) for penalty in task.penalties), jnp.zeros_like(loss))
         return loss + penalty, (layer_state, outputs, loss, penalty)
 
@@ -62,13 +62,8 @@ def train_step(
     return new_state, StepMetrics(loss, penalty, jnp.asarray(right, loss.dtype), batch.mask.sum())
 
 
-class _Augmented(NamedTuple):
-    x: Array
-    mixed: Mixed | None  # with whom each example was mixed, if it was
-
-
-def _augmented(task: Task, key: Key, batch: Batch) -> _Augmented:
-    """The batch after every augmentation, each with a key of its own."""
+def _augmented(task: Task, key: Key, batch: Batch) -> tuple[Array, Mixed | None]:
+    """The batch after every augmentation, each with a key of its own, and who was mixed with whom."""
     x, mixed = to_float(batch.x), None
     for number, augment in enumerate(task.augment):
         visit = (_visit(augment, batch),) if "visit" in inspect.signature(augment).parameters else ()
@@ -79,7 +74,7 @@ def _augmented(task: Task, key: Key, batch: Batch) -> _Augmented:
             x, mixed = result.x, result
         else:
             x = result
-    return _Augmented(x, mixed)
+    return x, mixed
 
 
 def _visit(augment: Any, batch: Batch) -> Visit:
@@ -89,13 +84,12 @@ def _visit(augment: Any, batch: Batch) -> Visit:
     return batch.visit
 
 
-def _loss(task: Task, outputs: Array, targets: Array, augmented: _Augmented) -> Array:
+def _loss(task: Task, outputs: Array, targets: Array, mixed: Mixed | None) -> Array:
     """One value per example; of a mixed one that of both targets, each by its weight."""
     loss = task.loss(outputs, targets)
-    if augmented.mixed is None:
+    if mixed is None:
         return loss
-    _, partner, weight = augmented.mixed
-    return weight * loss + (1 - weight) * task.loss(outputs, targets[partner])
+    return mixed.weight * loss + (1 - mixed.weight) * task.loss(outputs, targets[mixed.partner])
 
 
 def train_chunk(
@@ -120,7 +114,6 @@ def train_chunk(
         The state after the steps, and the metrics of each, stacked.
     """
     x, y = jnp.asarray(examples.x), jnp.asarray(examples.y)
-
     epoch = jnp.asarray(epoch, jnp.int32)
 
     def step(state: TrainState, batch_rows: tuple[Array, Array]) -> tuple[TrainState, StepMetrics]:
