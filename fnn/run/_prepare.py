@@ -13,7 +13,7 @@ import fnn
 from fnn.nn import LayerError
 from fnn.run._build import Make, call_plainly, make_and_values, numbers_at
 from fnn.run._config import Config, ConfigError
-from fnn.train._fit import check_fit
+from fnn.train._fit import check_fit, check_length
 
 
 class Prepared(NamedTuple):
@@ -57,7 +57,7 @@ def _prepare(config: Config) -> Prepared:
         data = call_plainly(config.split, dataset)
     settings = dict(config.train.arguments)
     with _blamed_on("train"):
-        steps = fnn.steps_of_run(len(data.train.x), **_length(settings))
+        steps = check_length(len(data.train.x), **_length(settings))
         make, values = make_and_values(config, steps)
     scheduled = any(map(callable, values.values()))
     for step in (0, steps) if scheduled else (0,):  # ranges are checked at both ends of every schedule
@@ -70,7 +70,7 @@ def _prepare(config: Config) -> Prepared:
 
 
 def _length(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: settings[name] for name in ("epochs", "batch_size")}
+    return {name: settings[name] for name in ("epochs", "batch_size", "patience")}
 
 
 @contextmanager

@@ -114,8 +114,7 @@ def fit(
     >>> result.history[-1]["validation_accuracy"] > 0.8
     True
     """
-    check_fit(make, hyperparameters, data, epochs=epochs, batch_size=batch_size)
-    check_range("patience", patience, at_least=1)
+    check_fit(make, hyperparameters, data, epochs=epochs, batch_size=batch_size, patience=patience)
     train, validation = data.train, data.validation
     n = len(train.x)
     batch_size = n if batch_size == "all" else batch_size
@@ -177,8 +176,27 @@ def steps_of_run(examples: int, *, epochs: int, batch_size: int | Literal["all"]
     return epochs * -(-examples // batch_size)
 
 
+def check_length(
+    examples: int, *, epochs: int, batch_size: int | Literal["all"], patience: int | None
+) -> int:
+    """`steps_of_run`, which a run that loses patience does not all take.
+
+    Raises:
+        ValueError: a length that is out of range.
+    """
+    check_range("patience", patience, at_least=1)
+    return steps_of_run(examples, epochs=epochs, batch_size=batch_size)
+
+
 def check_fit(
-    make: Make, hyperparameters: Any, data: Splits, /, *, epochs: int, batch_size: int | Literal["all"]
+    make: Make,
+    hyperparameters: Any,
+    data: Splits,
+    /,
+    *,
+    epochs: int,
+    batch_size: int | Literal["all"],
+    patience: int | None = None,
 ) -> None:
     """See that network, loss, hyperparameters and data fit together, without computing anything.
 
@@ -188,7 +206,7 @@ def check_fit(
         ValueError: what does not fit.
     """
     x, y = data.train
-    steps_of_run(len(x), epochs=epochs, batch_size=batch_size)
+    check_length(len(x), epochs=epochs, batch_size=batch_size, patience=patience)
     size = len(x) if batch_size == "all" else batch_size
     classes = len(data.classes)
 

@@ -378,6 +378,10 @@ CONFIGS = [
     ),
     (["small.toml", "optimizer=chain"], "small.toml: optimizer: chain needs at least one optimizer"),
     (
+        ["small.toml", "train.patience=0"],
+        "small.toml: train: patience must be at least 1, not 0",
+    ),
+    (
         ["small.toml", "train.batch_size=2000"],
         "small.toml: train: batch_size 2000 exceeds the 1150 training examples",
     ),
