@@ -219,7 +219,10 @@ def check_fit(
                 f"the data has {classes} classes, so the network must end in (batch, {classes}) outputs, not "
                 f"(batch, {', '.join(map(str, outputs.shape[1:]))})"
             )
+        names = [metric.__name__ for metric in task.metrics]
         for metric in task.metrics:
+            if names.count(metric.__name__) > 1:
+                raise ValueError(f"two metrics have the name {metric.__name__}, so one would hide the other")
             measured = metric(outputs, batch.y)
             if measured.shape not in ((size,), ()):
                 raise ValueError(

@@ -202,6 +202,23 @@ def test_metrics_stand_beside_loss_and_accuracy():
     assert set(measured) == {"loss", "accuracy", "top_k_accuracy", "largest"}
 
 
+def test_two_metrics_of_one_name_are_refused():
+    make = linear(metrics=(fnn.top_k_accuracy, fnn.top_k_accuracy))
+    with pytest.raises(ValueError, match="two metrics have the name top_k_accuracy"):
+        fit(make, {}, blobs(20), batch_size=10)
+
+
+@pytest.mark.parametrize("shape", [(3,), (10, 2)])
+def test_a_metric_gives_one_value_per_example_or_one_for_all(shape):
+    def metric(logits: Any, targets: Any) -> Any:
+        return jnp.zeros(shape)
+
+    with pytest.raises(
+        ValueError, match=r"a metric returns one value per example, shape \(10,\), or one for all"
+    ):
+        fit(linear(metrics=(metric,)), {}, blobs(20), batch_size=10)
+
+
 # --- early stopping -------------------------------------------------------------------------------------
 
 
