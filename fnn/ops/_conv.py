@@ -12,6 +12,7 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from fnn._types import Array
+from fnn.ops import _im2col, _winograd
 from fnn.ops._window import (
     Padding,
     Sizes,
@@ -51,9 +52,10 @@ def conv(
     Returns:
         (N, …, Cout); an axis of N pixels and a kernel of F give ⌊(N + lo + hi − d(F − 1) − 1) / s⌋ + 1.
 
-    On CPU this is a matrix product over the shifted images ("im2col"), and so are its gradients: XLA's own
-    gradient convolutions fall onto a naive loop there inside `scan`. GPU and TPU use their libraries'
-    convolutions. Differentiable in reverse mode, any number of times, but not in forward mode.
+    On CPU this is a matrix product over the shifted images ("im2col"), or for kernels of 3×3 the algorithm of
+    Winograd, and so are its gradients: XLA's own gradient convolutions fall onto a naive loop there inside
+    `scan`. GPU and TPU use their libraries' convolutions. Differentiable in reverse mode, any number of
+    times, but not in forward mode.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -70,7 +72,7 @@ def conv(
     return lax.platform_dependent(
         x.astype(dtype),
         kernel.astype(dtype),
-        cpu=_on_each_device(lambda x, kernel: _as_matmul(x, kernel, window, groups), x.shape[0]),
+        cpu=_on_each_device(lambda x, kernel: on_cpu(x, kernel, window, groups), x.shape[0]),
         default=partial(_as_library_call, window=window, groups=groups),
     )
 
@@ -213,6 +215,13 @@ def interleaved(y: Array, strides: tuple[int, ...]) -> Array:
 Convolution = Callable[[Array, Array], Array]
 
 
+def on_cpu(x: Array, kernel: Array, window: Window, groups: int) -> Array:
+    """The faster of two ways to write a convolution as matrix products."""
+    if _winograd.pays(kernel, window, groups):
+        return _winograd.conv(x, kernel, window)
+    return _im2col.conv(x, kernel, window, groups)
+
+
 def _on_each_device(function: Convolution, images: int) -> Convolution:
     """Let each device of the current mesh convolve its own part of the batch.
 
@@ -223,90 +232,6 @@ def _on_each_device(function: Convolution, images: int) -> Convolution:
         return function
     cut, whole = PartitionSpec("data"), PartitionSpec()
     return jax.shard_map(function, in_specs=(cut, whole), out_specs=cut, axis_names={"data"}, check_vma=False)
-
-
-def _product(x: Array, kernel: Array, window: Window, groups: int) -> Array:
-    """The shifted images side by side, times the kernel as one matrix."""
-    per_group, features = kernel.shape[-2:]
-    views = shifted(x, window)
-    if groups == 1:
-        return jnp.concatenate(views, axis=-1) @ kernel.reshape(-1, features)
-    places = views[0].shape[:-1]
-    patches = jnp.stack(views, axis=-2).reshape(*places, len(views), groups, per_group)
-    kernels = kernel.reshape(len(views), per_group, groups, features // groups)
-    y = jnp.einsum("...kgc,kcgf->...gf", patches, kernels)
-    return y.reshape(*places, features)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _as_matmul(x: Array, kernel: Array, window: Window, groups: int) -> Array:
-    (y,) = _in_blocks(lambda x: (_product(x, kernel, window, groups),), kernel, x)
-    return y
-
-
-def _forward(x: Array, kernel: Array, window: Window, groups: int) -> tuple[Array, tuple[Array, Array]]:
-    return _as_matmul(x, kernel, window, groups), (x, kernel)
-
-
-def _backward(window: Window, groups: int, inputs: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    """Gradients for the input and the kernel.
-
-    With stride 1 that of the input is again a convolution, of dy with the flipped kernel whose channels
-    and features are exchanged.
-    """
-    x, kernel = inputs
-    flipped = jnp.flip(kernel, tuple(range(kernel.ndim - 2))).swapaxes(-2, -1)
-
-    def block(x: Array, dy: Array) -> tuple[Array, Array]:
-        _, for_kernel = jax.vjp(lambda kernel: _product(x, kernel, window, groups), kernel)
-        if groups == 1 and max(window.stride) == 1:
-            dx = _product(dy, flipped, _reversed(window), groups)
-        else:
-            (dx,) = jax.vjp(lambda x: _product(x, kernel, window, groups), x)[1](dy)
-        return dx, for_kernel(dy)[0][None]
-
-    dx, d_kernels = _in_blocks(block, kernel, x, dy)
-    return dx, d_kernels.sum(0)
-
-
-_BLOCK_BYTES = 4 << 20  # shifted images that stay in the cache of a core until they are multiplied
-
-
-def _in_blocks(
-    function: Callable[..., tuple[Array, ...]], kernel: Array, *batches: Array
-) -> tuple[Array, ...]:
-    """Apply a function to a few images at a time and join what it returns along the first axis."""
-    n = batches[0].shape[0]
-    pixels = max(math.prod(batch.shape[1:-1]) for batch in batches)
-    image = (
-        pixels
-        * math.prod(kernel.shape[:-2])
-        * max(batch.shape[-1] for batch in batches)
-        * kernel.dtype.itemsize
-    )
-    size = max(1, _BLOCK_BYTES // image)
-    if size >= n:
-        return function(*batches)
-    blocks = -(-n // size)
-    size = -(-n // blocks)
-    padding = blocks * size - n  # images of zeros, which add nothing
-
-    def cut(batch: Array) -> Array:
-        batch = jnp.pad(batch, ((0, padding), *((0, 0),) * (batch.ndim - 1))) if padding else batch
-        return batch.reshape(blocks, size, *batch.shape[1:])
-
-    results = lax.map(lambda block: function(*block), tuple(map(cut, batches)))
-    joined = (result.reshape(-1, *result.shape[2:]) for result in results)
-    return tuple(result[:n] if result.shape[0] == blocks * size else result for result in joined)
-
-
-def _reversed(window: Window) -> Window:
-    """The window through which the outputs of a window of stride 1 see its inputs."""
-    axes = zip(window.extent, window.padding, strict=True)
-    return window._replace(padding=tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in axes))
-
-
-_as_matmul.defvjp(_forward, _backward)
 
 
 def _as_library_call(x: Array, kernel: Array, *, window: Window, groups: int) -> Array:

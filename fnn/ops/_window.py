@@ -44,6 +44,12 @@ class Window(NamedTuple):
         axes = zip(sizes, self.padding, self.extent, self.stride, strict=True)
         return tuple((n + lo + hi - k) // s + 1 for n, (lo, hi), k, s in axes)
 
+    @property
+    def reversed(self) -> Window:
+        """The window through which the outputs of a window of stride 1 see its inputs."""
+        axes = zip(self.extent, self.padding, strict=True)
+        return self._replace(padding=tuple((k - 1 - lo, k - 1 - hi) for k, (lo, hi) in axes))
+
 
 def spatial_axes(x: Array | jax.ShapeDtypeStruct) -> int:
     """How many spatial axes a batch (N, …, C) has, or ValueError where it has none."""

@@ -3,6 +3,7 @@
 from fnn.train._evaluate import evaluate, predict
 from fnn.train._fit import Diverged, Fit, Progress, fit, steps_of_run
 from fnn.train._mesh import mesh
+from fnn.train._population import fastest, over_population
 from fnn.train._state import Batch, Make, Task, TrainState, init_state
 from fnn.train._step import StepMetrics, epoch_rows, masked_mean, train_chunk, train_epoch, train_step
 
@@ -17,10 +18,12 @@ __all__ = [
     "TrainState",
     "epoch_rows",
     "evaluate",
+    "fastest",
     "fit",
     "init_state",
     "masked_mean",
     "mesh",
+    "over_population",
     "predict",
     "steps_of_run",
     "train_chunk",

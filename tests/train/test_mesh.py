@@ -124,7 +124,7 @@ def test_each_device_convolves_its_part(
     devices: int, block_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the images go through the convolution in blocks."""
-    monkeypatch.setattr("fnn.ops._conv._BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("fnn.ops._im2col.BLOCK_BYTES", block_bytes)
     shared = program(only_convolutional, devices)
     assert "all-reduce" in shared
     assert max(batches_of_feature_maps(shared)) == 48 // devices

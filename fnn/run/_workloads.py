@@ -1,0 +1,189 @@
+"""What `fnn bench` times: pieces of work that a user would wait for, at a size that takes about a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import fnn
+from fnn.train._fit import _chunk
+from fnn.train._population import How, over_population
+from fnn.train._state import as_values
+
+BATCH = 128
+
+Run = Callable[[], Any]
+
+
+class Workload(NamedTuple):
+    """A piece of work. `prepare(mesh)` returns a function that does it once, and waits until it is done."""
+
+    what: str
+    unit: str  # what a time is given for
+    units: int  # how many of them one call does
+    prepare: Callable[[Mesh | None], Run]
+
+
+def cnn(hyperparameters: Any) -> tuple:
+    """Two convolutions of 3×3 with max-pooling, two linear layers, Adam."""
+    net = fnn.serial(
+        fnn.conv(32, 3), fnn.relu, fnn.max_pool(2),
+        fnn.conv(64, 3), fnn.relu, fnn.max_pool(2),
+        fnn.flatten, fnn.linear(128), fnn.relu, fnn.linear(10),
+    )  # fmt: skip
+    return net, fnn.softmax_cross_entropy, fnn.adam(hyperparameters)
+
+
+def deep_cnn(hyperparameters: Any) -> tuple:
+    """Six convolutions of 3×3 with batch norm, the third of stride 2, Adam."""
+    stages = ((32, 1), (32, 1), (64, 2), (64, 1), (128, 1), (128, 1))
+    convolutions = [
+        part
+        for features, stride in stages
+        for part in (fnn.conv(features, 3, stride=stride, bias=False), fnn.batch_norm(), fnn.relu)
+    ]
+    net = fnn.serial(*convolutions, fnn.global_avg_pool, fnn.linear(10))
+    return net, fnn.softmax_cross_entropy, fnn.adam(hyperparameters)
+
+
+def mlp(hidden: int, hyperparameters: Any) -> tuple:
+    """One hidden layer, Adam."""
+    net = fnn.serial(fnn.flatten, fnn.mlp((hidden,), 10))
+    return net, fnn.softmax_cross_entropy, fnn.adam(hyperparameters)
+
+
+mlp_128, mlp_64, mlp_32 = (partial(mlp, hidden) for hidden in (128, 64, 32))
+
+
+def images(count: int) -> fnn.Examples:
+    """Images (count, 28, 28, 1) of noise and their classes; time does not depend on what they show."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(count, 28, 28, 1)).astype(np.float32)
+    return fnn.Examples(x, random.integers(0, 10, count).astype(np.int32))
+
+
+def digits() -> fnn.Examples:
+    """1,797 examples of 64 features, the size of the data set of digits."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(1797, 64)).astype(np.float32)
+    return fnn.Examples(x, random.integers(0, 10, 1797).astype(np.int32))
+
+
+def training(make: Callable, steps: int, mesh: Mesh | None) -> Run:
+    """So many steps of one network in one chunk."""
+    examples = images(steps * BATCH)
+    rows = jnp.arange(steps * BATCH, dtype=jnp.int32).reshape(steps, BATCH)
+    return _training(make, examples, rows, jnp.ones(rows.shape, bool), mesh)
+
+
+def epoch_of_digits(mesh: Mesh | None) -> Run:
+    """An epoch in batches of 64, the order drawn anew."""
+    examples, batch = digits(), 64
+    key, steps = jax.random.key(0), -(-1797 // batch)
+    draw = jax.jit(partial(fnn.epoch_rows, examples=len(examples.x), batch_size=batch, chunk_steps=steps))
+
+    def order(epoch: int) -> tuple[jax.Array, jax.Array]:
+        rows, mask = draw(key, epoch)
+        return rows[0], mask[0]
+
+    return _training(mlp_64, examples, *order(0), mesh, order)
+
+
+def _training(
+    make: Callable,
+    examples: fnn.Examples,
+    rows: jax.Array,
+    mask: jax.Array,
+    mesh: Mesh | None,
+    order: Callable[[int], tuple[jax.Array, jax.Array]] | None = None,
+) -> Run:
+    with _on(mesh):
+        state = _everywhere(mesh, fnn.init_state(make, 1e-3, jax.random.key(0), examples.x[:1]))
+        examples = _everywhere(mesh, examples)
+        values = as_values(1e-3)
+    calls = 0
+
+    def run() -> None:
+        nonlocal state, calls, rows, mask
+        calls += 1
+        with _on(mesh):
+            if order is not None:
+                rows, mask = order(calls)
+            state, metrics = _chunk(make, values, state, examples, rows, mask, 0)
+            jax.block_until_ready((state, metrics))
+
+    return run
+
+
+def training_population(make: Callable, members: int, steps: int, how: How, mesh: Mesh | None) -> Run:
+    """So many steps of many networks that differ in their learning rate, in one program."""
+    examples = images(steps * BATCH)
+    rows = jnp.arange(steps * BATCH, dtype=jnp.int32).reshape(steps, BATCH)
+    mask = jnp.ones(rows.shape, bool)
+    rates = jnp.geomspace(1e-4, 1e-2, members)
+    start = jax.vmap(lambda rate, key: fnn.init_state(make, rate, key, examples.x[:1]))
+    states = start(rates, jax.random.split(jax.random.key(0), members))
+    if mesh is not None:
+        mesh = fnn.mesh(population=mesh.size, devices=list(mesh.devices.ravel()))
+        states = jax.device_put(states, NamedSharding(mesh, PartitionSpec("population")))
+    examples = _everywhere(mesh, examples)
+
+    def member(member: Any, *shared: Any) -> Any:
+        return fnn.train_chunk(make, *member, *shared)
+
+    chunk = jax.jit(over_population(member, how=how), donate_argnums=0)
+
+    def run() -> None:
+        nonlocal states
+        with _on(mesh):
+            states, metrics = chunk((jnp.copy(rates), states), examples, rows, mask)
+            jax.block_until_ready((states, metrics))
+
+    return run
+
+
+def inference(batch: int, calls: int, mesh: Mesh | None) -> Run:
+    """The network applied to a batch, again and again."""
+    net, _, _ = cnn(1e-3)
+    x = images(batch).x
+    params, state = net.init(jax.random.key(0), x)
+    apply = jax.jit(lambda params, x: net.apply(params, state, x)[0])
+    x = _everywhere(None, x)
+
+    def run() -> None:
+        for _ in range(calls):
+            jax.block_until_ready(apply(params, x))
+
+    return run
+
+
+def _on(mesh: Mesh | None) -> Any:
+    return nullcontext() if mesh is None else jax.set_mesh(mesh)
+
+
+def _everywhere(mesh: Mesh | None, tree: Any) -> Any:
+    return jax.device_put(tree, None if mesh is None else NamedSharding(mesh, PartitionSpec()))
+
+
+WORKLOADS: dict[str, Workload] = {
+    "cnn": Workload("train a CNN, batch 128", "step", 20, partial(training, cnn, 20)),
+    "deep_cnn": Workload("train six convolutions, batch 128", "step", 3, partial(training, deep_cnn, 3)),
+    "mlp": Workload("train an MLP 784-128-10, batch 128", "step", 500, partial(training, mlp_128, 500)),
+    "digits_mlp": Workload("train an MLP 64-64-10 on digits, batch 64", "epoch", 1, epoch_of_digits),
+    "mlp_population": Workload(
+        "train 64 MLPs 784-32-10, batch 128", "step of all", 20,
+        partial(training_population, mlp_32, 64, 20, "vmap"),
+    ),
+    "cnn_population": Workload(
+        "train 8 CNNs, batch 128", "step of all", 2, partial(training_population, cnn, 8, 2, "map")
+    ),
+    "inference_1": Workload("apply the CNN to 1 image", "call", 200, partial(inference, 1, 200)),
+    "inference_1000": Workload("apply the CNN to 1,000 images", "call", 5, partial(inference, 1000, 5)),
+}  # fmt: skip
