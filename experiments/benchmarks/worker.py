@@ -1,4 +1,4 @@
-"""One side of a benchmark in a process of its own: prepares the work, then does it once for each line of input.
+"""One side of a benchmark in a process of its own: prepares work, then does it once for each line of input.
 
 python worker.py SIDE WORKLOAD
 """

@@ -66,9 +66,7 @@ def _backward(window: Window, groups: int, inputs: tuple[Array, Array], dy: Arra
 
     n, own = x.shape[0], _patch_bytes(x, kernel, window)
     theirs = _patch_bytes(dy, flipped, window.reversed) if is_convolution else own
-    if (
-        theirs > 4 * own
-    ):  # few channels become many: a first layer, where nothing asks for the input's gradient
+    if theirs > 4 * own:  # few channels become many, as in a first layer, whose input needs no gradient
         dx = in_blocks(for_input, block_size(n, theirs, BLOCK_BYTES), x, dy)
         return dx, in_blocks(for_kernel, block_size(n, own, BLOCK_BYTES), x, dy).sum(0)
     size = block_size(n, max(own, theirs), BLOCK_BYTES)

@@ -1,4 +1,4 @@
-"""The workloads in Flax (NNX) and Optax, as their documentation writes them: a jitted step, called in a loop."""
+"""The workloads in Flax (NNX) and Optax, as their documentation writes them: a jitted step in a loop."""
 
 import flax
 import jax
