@@ -1,6 +1,6 @@
 """Test accuracy of the shipped configs, mean and spread over a few seeds: the table of the README.
 
-    python experiments/accuracy_table.py                      # all configs: about an hour and a half on two cores
+    python experiments/accuracy_table.py                      # all: an hour and a half on two cores
     python experiments/accuracy_table.py digits_linear digits_mlp
 
 Model and epoch are chosen on validation data; the test set is looked at once in each run. Runs that are

@@ -25,6 +25,7 @@ from fnn.nn._pool import (
     global_max_pool,
     max_pool,
 )
+from fnn.nn._precision import mixed_precision
 from fnn.nn._prelu import prelu
 from fnn.nn._receptive_field import ReceptiveField, receptive_field
 from fnn.nn._summary import Summary, summary
@@ -92,6 +93,7 @@ __all__ = [
     "lsuv",
     "max_pool",
     "maxout",
+    "mixed_precision",
     "mlp",
     "orthogonal",
     "perceptron",

@@ -37,9 +37,11 @@ def train(config: Config, overrides: Overrides = None) -> None:
     """Train a network, evaluate it once on the test set and write a report."""
     from rich.console import Console
 
+    from fnn.run._cache import use_compile_cache
     from fnn.run._config import read
     from fnn.run._train import train
 
+    use_compile_cache()
     raise typer.Exit(train(read(config, tuple(overrides or ())), Console()))
 
 
@@ -51,8 +53,10 @@ def evaluate(
     """Print a run's loss and accuracy on its validation and test data."""
     from rich.console import Console
 
+    from fnn.run._cache import use_compile_cache
     from fnn.run._train import evaluate
 
+    use_compile_cache()
     raise typer.Exit(evaluate(run, checkpoint.value, Console()))
 
 
@@ -71,6 +75,32 @@ def list_() -> None:
     from fnn.run._list import listing
 
     typer.echo(listing())
+
+
+@app.command()
+def bench(
+    workloads: Annotated[
+        list[str] | None, typer.Argument(metavar="[WORKLOAD]...", help="Which; all by default.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is timed.")] = 15,
+    json: Annotated[Path | None, typer.Option(help="Also write the measurements to this file.")] = None,
+) -> None:
+    """Time training and inference on this device; on several devices, on a mesh of them."""
+    from rich.console import Console
+
+    from fnn.run._bench import bench
+
+    raise typer.Exit(bench(tuple(workloads or ()), rounds, json, Console()))
+
+
+@app.command()
+def doctor() -> None:
+    """See whether this installation of JAX computes right, and whether it computes fast."""
+    from rich.console import Console
+
+    from fnn.run._doctor import doctor
+
+    raise typer.Exit(doctor(Console()))
 
 
 def _version(asked: bool) -> None:

@@ -138,12 +138,15 @@ def training_population(make: Callable, members: int, steps: int, how: How, mesh
     def member(member: Any, *shared: Any) -> Any:
         return fnn.train_chunk(make, *member, *shared)
 
-    chunk = jax.jit(over_population(member, how=how), donate_argnums=0)
+    def together(states: Any, rates: Any, *shared: Any) -> Any:
+        return over_population(member, how=how)((rates, states), *shared)
+
+    chunk = jax.jit(together, donate_argnums=0)
 
     def run() -> None:
         nonlocal states
         with _on(mesh):
-            states, metrics = chunk((jnp.copy(rates), states), examples, rows, mask)
+            states, metrics = chunk(states, rates, examples, rows, mask)
             jax.block_until_ready((states, metrics))
 
     return run

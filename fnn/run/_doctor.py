@@ -1,0 +1,155 @@
+"""`fnn doctor`: whether this installation computes right, and whether it computes fast."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from rich.console import Console
+
+import fnn
+from fnn import ops
+from fnn.run._directory import environment
+
+_STYLES = {"PASS": "green", "WARN": "yellow", "FAIL": "red"}
+
+
+class Finding(NamedTuple):
+    """What one check found."""
+
+    name: str
+    verdict: Literal["PASS", "WARN", "FAIL"]
+    says: str
+
+
+def doctor(console: Console) -> int:
+    """Print what every check finds; 1 where one failed, else 0."""
+    about = environment()
+    packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
+    console.print(f"fnn {about['fnn']}, Python {about['python']}, {packages}", highlight=False)
+    console.print(f"{', '.join(about['devices'])}; {about['cores']} cores", highlight=False)
+    console.print(f"XLA_FLAGS: {about['xla_flags'] or 'none'}; {about['xla_defaults']}", highlight=False)
+    worst = 0
+    for finding in examine():
+        style = _STYLES[finding.verdict]
+        console.print(f"[{style}]{finding.verdict}[/] {finding.name}: {finding.says}", highlight=False)
+        worst = max(worst, finding.verdict == "FAIL")
+    return worst
+
+
+def examine() -> Iterator[Finding]:
+    """Every check, one after the other; together a few seconds."""
+    yield _within(
+        "sums of products under vmap", _vmapped_sums(), 1e-3, "jax 0.10.2 fails here: install another"
+    )
+    yield _within("gradients of a convolution inside scan", _convolution_in_scan(), 1e-4, "report it")
+    yield _faster("steps in one scan against a loop of calls", *_scan_and_loop(), limit=1.5)
+    yield _faster("a step of a long scan against one of a short scan", *_long_and_short_scan(), limit=2.0)
+    yield _devices()
+
+
+def _within(name: str, error: float, limit: float, advice: str) -> Finding:
+    if error <= limit:
+        return Finding(name, "PASS", f"relative error {error:.1e}, at most {limit:.0e} allowed")
+    return Finding(
+        name, "FAIL", f"relative error {error:.1e}, above {limit:.0e}: results are wrong; {advice}"
+    )
+
+
+def _faster(name: str, seconds: float, reference: float, *, limit: float) -> Finding:
+    ratio = seconds / reference
+    says = f"{1e3 * seconds:.3f} ms against {1e3 * reference:.3f} ms, a ratio of {ratio:.2f}"
+    if ratio <= limit:
+        return Finding(name, "PASS", says)
+    return Finding(name, "WARN", f"{says}, above {limit}: is the machine busy? If not, try another jaxlib")
+
+
+def _vmapped_sums() -> float:
+    """The computation of JAX's issue 39103: 32,769 rows, one more than XLA's fusion handles right."""
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(32_769, 8)).astype(np.float32)
+    matrix = random.normal(size=(8, 8)).astype(np.float32)
+    got = jax.jit(jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2)))(rows)
+    wanted = np.sum((rows.astype(np.float64) @ matrix.T.astype(np.float64)) ** 2, axis=1)
+    return _relative(got, wanted)
+
+
+def _convolution_in_scan() -> float:
+    """Both gradients, against sums written out in float64."""
+    random = np.random.default_rng(0)
+    x, dy = random.normal(size=(2, 4, 6, 6, 32))
+    kernel = random.normal(size=(3, 3, 32, 32))
+
+    def step(carry: Any, _: None) -> tuple[Any, Any]:
+        pullback: Any = jax.vjp(lambda x, kernel: ops.conv(x, kernel), *carry)[1]  # type: ignore[arg-type]
+        return carry, pullback(jnp.asarray(dy, jnp.float32))
+
+    arrays = (jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
+    dx, d_kernel = (
+        leaf[0] for leaf in jax.jit(lambda carry: lax.scan(step, carry, None, length=2)[1])(arrays)
+    )
+    padded, wanted_dx = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), np.zeros((4, 8, 8, 32))
+    wanted_kernel = np.zeros_like(kernel)
+    for i, j in np.ndindex(3, 3):
+        wanted_dx[:, i : i + 6, j : j + 6] += dy @ kernel[i, j].T
+        wanted_kernel[i, j] = np.einsum("nhwc,nhwo->co", padded[:, i : i + 6, j : j + 6], dy)
+    return max(_relative(dx, wanted_dx[:, 1:7, 1:7]), _relative(d_kernel, wanted_kernel))
+
+
+def _relative(got: Any, wanted: np.ndarray) -> float:
+    error = np.abs(np.asarray(got, np.float64) - wanted).max() / np.abs(wanted).max()
+    return float(error) if np.isfinite(error) else float("inf")
+
+
+def _network(hyperparameters: Any) -> tuple:
+    net = fnn.serial(fnn.flatten, fnn.mlp((64,), 10))
+    return net, fnn.softmax_cross_entropy, fnn.adam(hyperparameters)
+
+
+def _chunk(steps: int) -> Callable[[], Any]:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(640, 64)).astype(np.float32), random.integers(0, 10, 640).astype(np.int32)
+    examples = jax.tree.map(jnp.asarray, fnn.Examples(x, y))
+    state = fnn.init_state(_network, 1e-3, jax.random.key(0), x[:1])
+    rows = jnp.arange(steps * 64, dtype=jnp.int32).reshape(steps, 64) % 640
+    chunk = jax.jit(partial(fnn.train_chunk, _network))
+    return lambda: chunk(1e-3, state, examples, rows, jnp.ones(rows.shape, bool))
+
+
+def _scan_and_loop() -> tuple[float, float]:
+    """Seconds per step of 100 steps in one program, and of 100 calls of a program of one step."""
+    one = _chunk(1)
+    return _seconds(_chunk(100)) / 100, _seconds(lambda: [one() for _ in range(100)]) / 100
+
+
+def _long_and_short_scan() -> tuple[float, float]:
+    """Seconds per step of 20,000 and of 1,000 steps; on some versions of XLA it grows with the length."""
+    return _seconds(_chunk(20_000), 1) / 20_000, _seconds(_chunk(1_000)) / 1_000
+
+
+def _seconds(run: Callable[[], Any], repeats: int = 5) -> float:
+    jax.block_until_ready(run())
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        times.append(time.perf_counter() - start)
+    return sorted(times)[repeats // 2]
+
+
+def _devices() -> Finding:
+    platform, devices, cores = jax.devices()[0].platform, len(jax.devices()), os.cpu_count() or 1
+    if platform == "cpu" and devices == 1 and cores > 1:
+        says = (
+            f"one device on {cores} cores; JAX_NUM_CPU_DEVICES={cores} spreads each batch over as many, which "
+            "pays for convolutional networks"
+        )
+        return Finding("devices", "PASS", says)
+    return Finding("devices", "PASS", f"{devices} of the platform {platform}")

@@ -1,0 +1,74 @@
+"""`fnn bench`: its table, its file, and that each workload does the work that it says."""
+
+import io
+import json
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+import fnn
+from fnn.run import _bench, _workloads
+from fnn.run._config import ConfigError
+
+SMALL = {
+    "mlp": _workloads.WORKLOADS["mlp"]._replace(
+        units=2, prepare=partial(_workloads.training, _workloads.mlp_32, 2)
+    )
+}
+
+
+def test_table_and_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(_bench, "WORKLOADS", SMALL)
+    screen = io.StringIO()
+    assert _bench.bench((), 3, tmp_path / "bench.json", Console(file=screen, width=200)) == 0
+    written = json.loads((tmp_path / "bench.json").read_text())
+    measured = written["workloads"]["mlp"]
+    assert len(measured["all_ms"]) == written["rounds"] == 3
+    assert measured["median_ms"] == pytest.approx(sorted(measured["all_ms"])[1])
+    assert f"{measured['median_ms']:.3f} ms" in screen.getvalue()
+    assert written["environment"]["packages"]["jax"] == jax.__version__
+
+
+def test_bad_input(tmp_path):
+    with pytest.raises(ConfigError, match="there is no workload 'cn'; there are cnn, "):
+        _bench.bench(("cn",), 3, None, Console())
+    with pytest.raises(ConfigError, match="there is no directory"):
+        _bench.bench((), 3, tmp_path / "nowhere" / "bench.json", Console())
+
+
+@pytest.mark.parametrize("devices", [None, 2])
+@pytest.mark.parametrize("how", ["vmap", "map"])
+def test_a_population_learns_with_the_rate_of_each_member(monkeypatch, devices, how):
+    """Each member is what its solo run is: nothing is left out of the work that is timed."""
+    seen = []
+    monkeypatch.setattr(_workloads, "BATCH", 8)
+    original = jax.block_until_ready
+    monkeypatch.setattr(jax, "block_until_ready", lambda tree: seen.append(tree) or original(tree))
+    mesh = None if devices is None else fnn.mesh(data=devices)
+    _workloads.training_population(_workloads.mlp_32, 4, 3, how, mesh)()
+    states, metrics = seen[-1]
+    assert metrics.loss.shape == (4, 3)
+    np.testing.assert_array_equal(states.step, [3] * 4)
+    examples = _workloads.images(24)
+    rows = np.arange(24, dtype=np.int32).reshape(3, 8)
+    keys, rates = jax.random.split(jax.random.key(0), 4), np.geomspace(1e-4, 1e-2, 4)
+    for k in (0, 3):
+        start = fnn.init_state(_workloads.mlp_32, rates[k], keys[k], examples.x[:1])
+        chunk = partial(fnn.train_chunk, _workloads.mlp_32, np.float32(rates[k]))
+        _, alone = jax.jit(chunk)(start, examples, rows, np.ones(rows.shape, bool))
+        np.testing.assert_allclose(metrics.loss[k], alone.loss, rtol=1e-4)
+
+
+def test_an_epoch_of_digits_sees_every_example(monkeypatch):
+    seen = []
+    original = jax.block_until_ready
+    monkeypatch.setattr(jax, "block_until_ready", lambda tree: seen.append(tree) or original(tree))
+    run = _workloads.epoch_of_digits(None)
+    run()
+    run()
+    (_, metrics), (second, _) = seen[-2:]
+    assert int(metrics.examples.sum()) == 1797
+    assert int(second.step) == 58

@@ -1,0 +1,83 @@
+"""A population is its members, however it is computed and on however many devices."""
+
+from contextlib import nullcontext
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn.train import _population
+
+X = np.random.default_rng(0).normal(size=(16, 6, 6, 2)).astype(np.float32)
+Y = (np.arange(16) % 3).astype(np.int32)
+ROWS = np.arange(16, dtype=np.int32).reshape(2, 8)
+MASK = np.ones((2, 8), bool)
+
+
+def make(rate):
+    net = fnn.serial(fnn.conv(4, 3), fnn.batch_norm(), fnn.relu, fnn.flatten, fnn.linear(3))
+    return net, fnn.softmax_cross_entropy, fnn.momentum(rate)
+
+
+def member(member, *shared):
+    return fnn.train_chunk(make, *member, *shared)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("how", ["vmap", "map"])
+def test_every_member_equals_its_solo_run(how, groups):
+    with jax.enable_x64(True):
+        x = X.astype(np.float64)
+        rates, keys = np.array([0.01, 0.02, 0.05, 0.1]), jax.random.split(jax.random.key(0), 4)
+        states = jax.vmap(lambda key: fnn.init_state(make, 0.1, key, x[:1]))(keys)
+        shared = (fnn.Examples(x, Y), ROWS, MASK)
+        with nullcontext() if groups == 1 else jax.set_mesh(fnn.mesh(population=groups, data=1)):
+            run = jax.jit(fnn.over_population(member, how=how))
+            after, metrics = run((jnp.asarray(rates), states), *shared)
+        assert len(after.params["linear_1"]["kernel"].sharding.device_set) == groups
+        solo = jax.jit(member)
+        for k in range(4):
+            alone, measured = solo(
+                (jnp.asarray(rates[k]), jax.tree.map(lambda leaf, k=k: leaf[k], states)), *shared
+            )
+            np.testing.assert_allclose(metrics.loss[k], measured.loss, rtol=1e-9)
+            jax.tree.map(
+                partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12),
+                jax.tree.map(lambda leaf, k=k: leaf[k], after.params),
+                alone.params,
+            )
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match='how must be "vmap" or "map", not \'both\''):
+        fnn.over_population(member, how="both")
+    with (
+        jax.set_mesh(fnn.mesh(population=2, data=1)),
+        pytest.raises(ValueError, match="2 groups of devices cannot share 3 members equally"),
+    ):
+        fnn.over_population(lambda x: x, how="map")(jnp.arange(3))
+
+
+@pytest.mark.parametrize("slow", ["vmap", "map"])
+def test_the_fastest_way_is_measured(monkeypatch, slow):
+    """By a clock of our own: each call costs 1, one of the slow way 10."""
+    now = [0.0]
+    right = fnn.over_population
+
+    def over_population(function, *, how):
+        run = right(function, how=how)
+
+        def called(*arguments):
+            now[0] += 10 if how == slow else 1
+            return run(*arguments)
+
+        return called
+
+    monkeypatch.setattr(_population, "over_population", over_population)
+    monkeypatch.setattr(_population.jax, "jit", lambda function: function)
+    monkeypatch.setattr(_population.time, "perf_counter", lambda: now[0])
+    chosen = fnn.fastest(lambda factor, x: factor * x.sum(), jnp.arange(3.0), jnp.ones(2))
+    assert {chosen, slow} == {"vmap", "map"}
