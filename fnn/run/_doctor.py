@@ -88,7 +88,7 @@ def _convolution_in_scan() -> float:
     kernel = random.normal(size=(3, 3, 32, 32))
 
     def step(carry: Any, _: None) -> tuple[Any, Any]:
-        pullback: Any = jax.vjp(lambda x, kernel: ops.conv(x, kernel), *carry)[1]  # type: ignore[arg-type]
+        pullback: Any = jax.vjp(lambda x, kernel: ops.conv(x, kernel), *carry)[1]
         return carry, pullback(jnp.asarray(dy, jnp.float32))
 
     arrays = (jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
@@ -130,7 +130,7 @@ def _scan_and_loop() -> tuple[float, float]:
 
 
 def _long_and_short_scan() -> tuple[float, float]:
-    """Seconds per step of 20,000 and of 1,000 steps; on some versions of XLA it grows with the length."""
+    """Seconds per step of 20,000 and of 1,000 steps; in some versions of XLA the first are slower."""
     return _seconds(_chunk(20_000), 1) / 20_000, _seconds(_chunk(1_000)) / 1_000
 
 
@@ -148,8 +148,8 @@ def _devices() -> Finding:
     platform, devices, cores = jax.devices()[0].platform, len(jax.devices()), os.cpu_count() or 1
     if platform == "cpu" and devices == 1 and cores > 1:
         says = (
-            f"one device on {cores} cores; JAX_NUM_CPU_DEVICES={cores} spreads each batch over as many, which "
-            "pays for convolutional networks"
+            f"one device on {cores} cores; JAX_NUM_CPU_DEVICES={cores} spreads each batch over {cores}, "
+            "which pays for some convolutional networks"
         )
         return Finding("devices", "PASS", says)
     return Finding("devices", "PASS", f"{devices} of the platform {platform}")

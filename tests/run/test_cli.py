@@ -25,7 +25,8 @@ PARTS = ("validation", "test")
 
 def environ():
     """One device, as a user has it, and no colours; the tests' own settings of JAX stay out."""
-    return {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    kept = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+    return {**kept, "FNN_COMPILE_CACHE": "0"}
 
 
 def fnn_command(*arguments, cwd):

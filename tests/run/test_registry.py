@@ -12,8 +12,8 @@ from fnn.run._registry import describe, describe_type, fits, functions, nearest
 KINDS = {
     "layer": "adaptive_avg_pool adaptive_max_pool alpha_dropout avg_pool batch_norm conv conv_maxout"
     " conv_transpose depthwise_conv dropout flatten global_avg_pool global_max_pool group_norm"
-    " instance_norm layer_norm linear locally_connected max_pool maxout mlp perceptron prelu residual"
-    " serial spatial_dropout",
+    " instance_norm layer_norm linear locally_connected max_pool maxout mixed_precision mlp perceptron"
+    " prelu residual serial spatial_dropout",
     "initializer": "constant delta_orthogonal kaiming lecun orthogonal truncated_normal xavier",
     "none": "adadelta_init adadelta_update adagrad_init adagrad_update adam_init adam_update adamax_init"
     " adamax_update adamw_update apply_updates averaged_params check_gradients"
