@@ -64,11 +64,11 @@ def _forward(x: Array, kernel: Array, window: Window) -> tuple[Array, tuple[Arra
 def _backward(window: Window, inputs: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     """dx is the convolution of dy with the flipped kernel; ∂L/∂Ĝ = Σ D̂ᵀ (A dy Aᵀ) over all tiles."""
     x, kernel = inputs
-    flipped = _transformed_kernel(jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+    planes = _transformed_kernel(kernel)
 
     def block(x: Array, dy: Array) -> tuple[Array, Array]:
-        d_planes = jnp.einsum("btc,bto->bco", _transformed_inputs(x, window), _transformed_gradients(dy))
-        return _product(dy, flipped, window.reversed), d_planes[None]
+        d_planes = _product_of_planes(_transformed_inputs(x, window), _transformed_gradients(dy), 1, 1)
+        return _product(dy, planes, window.reversed, flipped=True), d_planes[None]
 
     dx, d_planes = in_blocks(block, _images_at_a_time(x, kernel, window), x, dy)
     d_kernel = _along_both_axes(_G.T, _grid(d_planes.sum(0)))
@@ -78,20 +78,32 @@ def _backward(window: Window, inputs: tuple[Array, Array], dy: Array) -> tuple[A
 conv.defvjp(_forward, _backward)
 
 
-def _product(x: Array, planes: Array, window: Window) -> Array:
-    """A convolution of images (N, H, W, C) with a transformed kernel (16, C, O)."""
+def _product(x: Array, planes: Array, window: Window, *, flipped: bool = False) -> Array:
+    """A convolution of images (N, H, W, C) with a transformed kernel (16, C, O).
+
+    Flipped and with its channels exchanged, (16, O, C): a kernel back to front has the rows of G g in the
+    order 3, 1, 2, 0, so the tiles are put into that order instead.
+    """
     height, width = window.outputs(x.shape[1:3])
-    products = jnp.einsum("btc,bco->bto", _transformed_inputs(x, window), planes)
-    products = products.reshape(16, x.shape[0], _half(height), _half(width), planes.shape[-1])
-    tiles = jnp.stack([jnp.stack(row, axis=3) for row in _along_both_axes(_A.T, _grid(products))], axis=2)
-    y = tiles.reshape(x.shape[0], 2 * _half(height), 2 * _half(width), planes.shape[-1])
+    inputs = _transformed_inputs(x, window, flipped=flipped)
+    products = _product_of_planes(inputs, planes, 2, 2 if flipped else 1)
+    products = products.reshape(16, x.shape[0], _half(height), _half(width), -1)
+    grid = _back_to_front(_grid(products)) if flipped else _grid(products)
+    tiles = jnp.stack([jnp.stack(row, axis=3) for row in _along_both_axes(_A.T, grid)], axis=2)
+    y = tiles.reshape(x.shape[0], 2 * _half(height), 2 * _half(width), -1)
     return y[:, :height, :width]
 
 
-def _transformed_inputs(x: Array, window: Window) -> Array:
+def _product_of_planes(a: Array, b: Array, a_axis: int, b_axis: int) -> Array:
+    """16 matrix products, summed over an axis of each."""
+    return lax.dot_general(a, b, (((a_axis,), (b_axis,)), ((0,), (0,))))
+
+
+def _transformed_inputs(x: Array, window: Window, *, flipped: bool = False) -> Array:
     """Bᵀ d B of every tile d of 4×4 pixels, (16, tiles, C). Neighbours lie two pixels apart and overlap."""
     tiles = [_half(n) for n in window.outputs(x.shape[1:3])]
-    return _flat(_along_both_axes(_B.T, _every_second(x, [lo for lo, _ in window.padding], tiles, 4)))
+    grid = _along_both_axes(_B.T, _every_second(x, [lo for lo, _ in window.padding], tiles, 4))
+    return _flat(_back_to_front(grid) if flipped else grid)
 
 
 def _transformed_gradients(dy: Array) -> Array:
@@ -136,12 +148,19 @@ def _flat(grid: Grid) -> Array:
 
 
 def _stacked(grid: Grid) -> Array:
-    return jnp.stack([array for row in grid for array in row])
+    """Row by row, because XLA fuses four parts into what reads them, but writes sixteen to memory first."""
+    rows = jnp.stack([jnp.stack(row) for row in grid])
+    return rows.reshape(16, *rows.shape[2:])
 
 
 def _grid(planes: Array) -> Grid:
     """The 16 parts of an array in four rows."""
     return [[planes[4 * i + j] for j in range(4)] for i in range(4)]
+
+
+def _back_to_front(grid: Grid) -> Grid:
+    order = (3, 1, 2, 0)
+    return [[grid[i][j] for j in order] for i in order]
 
 
 def _half(n: int) -> int:

@@ -114,9 +114,9 @@ def _training(
         nonlocal state, calls, rows, mask
         calls += 1
         with _on(mesh):
-            if order is not None:
-                rows, mask = order(calls)
             state, metrics = _chunk(make, values, state, examples, rows, mask, 0)
+            if order is not None:
+                rows, mask = order(calls)  # of the next epoch, while this one is computed
             jax.block_until_ready((state, metrics))
 
     return run
@@ -185,7 +185,7 @@ WORKLOADS: dict[str, Workload] = {
         partial(training_population, mlp_32, 64, 20, "vmap"),
     ),
     "cnn_population": Workload(
-        "train 8 CNNs, batch 128", "step of all", 2, partial(training_population, cnn, 8, 2, "map")
+        "train 8 CNNs, batch 128", "step of all", 6, partial(training_population, cnn, 8, 6, "map")
     ),
     "inference_1": Workload("apply the CNN to 1 image", "call", 200, partial(inference, 1, 200)),
     "inference_1000": Workload("apply the CNN to 1,000 images", "call", 5, partial(inference, 1000, 5)),

@@ -69,7 +69,7 @@ def on_batches(model, examples, batch):
     return run
 
 
-def cnn_population(members=8, steps=2):
+def cnn_population(members=8, steps=6):
     """An ensemble by `vmap` over split models, as the guide to transformations shows."""
     x, y = map(jnp.asarray, images(steps * BATCH))
     keys = jax.random.split(jax.random.key(0), members)
