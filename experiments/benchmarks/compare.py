@@ -106,12 +106,12 @@ class Command:
         pass
 
 
-def measure(row: str) -> dict:
+def measure(row: str, rounds: int) -> dict:
     """Every side of a row, in turns."""
     what, unit, units, sides = ROWS[row]
     workers = {side: (Command if row == "process" else Worker)(side, row) for side in sides.split()}
     seconds = {side: [] for side in workers}
-    for number in range(ROUNDS.get(row, 15)):
+    for number in range(rounds):
         for side in list(workers)[:: 1 if number % 2 else -1]:
             seconds[side].append(workers[side].seconds() / units)
     for worker in workers.values():
@@ -186,13 +186,15 @@ def chart(results: dict, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all by default")
-    asked = parser.parse_args().rows
+    parser.add_argument("--rounds", type=int, help="how often each side has its turn; 3 to 41 by default")
+    arguments = parser.parse_args()
+    asked = arguments.rows
     unknown = [row for row in asked if row not in ROWS]
     if unknown:
         parser.error(f"there is no row {unknown[0]!r}; the rows are {', '.join(ROWS)}")
     results = json.loads(RESULTS.read_text()) if asked and RESULTS.exists() else {"rows": {}}
     for row in asked or ROWS:
-        results["rows"][row] = measure(row)
+        results["rows"][row] = measure(row, arguments.rounds or ROUNDS.get(row, 15))
         results["machine"] = machine()
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     results["rows"] = {row: results["rows"][row] for row in ROWS if row in results["rows"]}
