@@ -146,14 +146,14 @@ def table(results: dict) -> str:
         for side, m in row["sides"].items():
             if side not in own:
                 lines.append(
-                    f"| {row['what']}, a {row['unit']} | {duration(fnn)}{device} | {NAMES[side]} "
+                    f"| {row['what']}: {row['unit']} | {duration(fnn)}{device} | {NAMES[side]} "
                     f"| {duration(m['median'])} | **{fnn / m['median']:.2f}** |"
                 )
     return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds > 10 else f"{1e3 * seconds:.3g} ms"
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
 
 
 def chart(results: dict, path: Path) -> None:
@@ -167,7 +167,7 @@ def chart(results: dict, path: Path) -> None:
     y, ticks = 0.0, {}
     for row in rows:
         best = min(m["median"] for side, m in row["sides"].items() if side.startswith("fnn"))
-        ticks[y - (len(row["sides"]) - 1) / 2] = f"{row['what']},\na {row['unit']}"
+        ticks[y - (len(row["sides"]) - 1) / 2] = f"{row['what']}:\n{row['unit']}"
         for side, m in row["sides"].items():
             axes.barh(y, m["median"] / best, 0.9, color=colors[side], label=NAMES[side])
             axes.text(m["median"] / best * 1.03, y, duration(m["median"]), va="center", fontsize=7)

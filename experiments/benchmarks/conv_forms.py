@@ -3,9 +3,9 @@
     python experiments/benchmarks/conv_forms.py               # about three minutes on two cores
 
 `chosen` is what `fnn.ops.conv` takes of im2col and Winograd's algorithm, `lax` is XLA's own convolution.
-Prints milliseconds for each shape, and draws the rate that was reached against the arithmetic intensity, under the
-roofline of the machine, to docs/figures/roofline.png. Rates count the multiplications of the plain sum, so
-Winograd's algorithm may lie above the roof.
+Prints milliseconds for each shape, and draws to docs/figures/roofline.png the rate that was reached against
+the arithmetic intensity, under the roofline of the machine. Rates count the multiplications of the plain
+sum, so Winograd's algorithm may lie above the roof.
 """
 
 import time

@@ -39,7 +39,7 @@ def bench(names: tuple[str, ...], rounds: int, json: Path | None, console: Conso
             results[name] = measured = measure(WORKLOADS[name], rounds, mesh)
         low, high = measured["quartiles_ms"]
         median, first = f"{measured['median_ms']:.3f} ms", f"{measured['first_s']:.1f} s"
-        what = f"{WORKLOADS[name].what}: a {WORKLOADS[name].unit}"
+        what = f"{WORKLOADS[name].what}: {WORKLOADS[name].unit}"
         table.add_row(name, what, median, f"{low:.3f} – {high:.3f}", first)
     console.print(table)
     if json is not None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run a command; bad input ends in one sentence and exit code 2."""
+    # XLA logs two errors for every program that it reads from the compile cache on some CPUs, about features
+    # that say what is fast and not what is possible. Its real errors arrive as exceptions.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from fnn.run._commands import app
     except ModuleNotFoundError as error:
