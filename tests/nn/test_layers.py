@@ -87,6 +87,7 @@ NOT_LAYERS |= {"conv_output_size", "intermediates", "layer", "lsuv", "receptive_
 NOT_LAYERS |= {"perceptron_init", "perceptron_predict", "perceptron_update"}
 NOT_LAYERS |= {"constant", "delta_orthogonal", "kaiming", "lecun", "orthogonal", "truncated_normal", "xavier"}
 NOT_LAYERS |= {"elu", "gelu", "heaviside", "selu", "silu", "softplus"}  # tested in test_activations.py
+NOT_LAYERS |= {"mixed_precision"}  # changes the dtype, tested in test_precision.py
 
 KEY = jax.random.key(7)
 
