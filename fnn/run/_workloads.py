@@ -153,7 +153,7 @@ def training_population(make: Callable, members: int, steps: int, how: How, mesh
 
 
 def inference(batch: int, calls: int, mesh: Mesh | None) -> Run:
-    """The network applied to a batch, again and again."""
+    """The network applied to a batch, again and again, on one device."""
     net, _, _ = cnn(1e-3)
     x = images(batch).x
     params, state = net.init(jax.random.key(0), x)
