@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -14,9 +13,9 @@ import numpy as np
 from jax import lax
 from rich.console import Console
 
-import fnn
 from fnn import ops
 from fnn.run._directory import environment
+from fnn.run._workloads import chunk_of, digits, mlp_64
 
 _STYLES = {"PASS": "green", "WARN": "yellow", "FAIL": "red"}
 
@@ -108,19 +107,10 @@ def _relative(got: Any, wanted: np.ndarray) -> float:
     return float(error) if np.isfinite(error) else float("inf")
 
 
-def _network(hyperparameters: Any) -> tuple:
-    net = fnn.serial(fnn.flatten, fnn.mlp((64,), 10))
-    return net, fnn.softmax_cross_entropy, fnn.adam(hyperparameters)
-
-
 def _chunk(steps: int) -> Callable[[], Any]:
-    random = np.random.default_rng(0)
-    x, y = random.normal(size=(640, 64)).astype(np.float32), random.integers(0, 10, 640).astype(np.int32)
-    examples = jax.tree.map(jnp.asarray, fnn.Examples(x, y))
-    state = fnn.init_state(_network, 1e-3, jax.random.key(0), x[:1])
-    rows = jnp.arange(steps * 64, dtype=jnp.int32).reshape(steps, 64) % 640
-    chunk = jax.jit(partial(fnn.train_chunk, _network))
-    return lambda: chunk(1e-3, state, examples, rows, jnp.ones(rows.shape, bool))
+    """So many steps of a small network in one program."""
+    rows = jnp.arange(steps * 64, dtype=jnp.int32).reshape(steps, 64) % 1797
+    return chunk_of(mlp_64, digits(), rows, jnp.ones(rows.shape, bool), None)
 
 
 def _scan_and_loop() -> tuple[float, float]:

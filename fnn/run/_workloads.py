@@ -80,7 +80,7 @@ def training(make: Callable, steps: int, mesh: Mesh | None) -> Run:
     """So many steps of one network in one chunk."""
     examples = images(steps * BATCH)
     rows = jnp.arange(steps * BATCH, dtype=jnp.int32).reshape(steps, BATCH)
-    return _training(make, examples, rows, jnp.ones(rows.shape, bool), mesh)
+    return chunk_of(make, examples, rows, jnp.ones(rows.shape, bool), mesh)
 
 
 def epoch_of_digits(mesh: Mesh | None) -> Run:
@@ -93,10 +93,10 @@ def epoch_of_digits(mesh: Mesh | None) -> Run:
         rows, mask = draw(key, epoch)
         return rows[0], mask[0]
 
-    return _training(mlp_64, examples, *order(0), mesh, order)
+    return chunk_of(mlp_64, examples, *order(0), mesh, order)
 
 
-def _training(
+def chunk_of(
     make: Callable,
     examples: fnn.Examples,
     rows: jax.Array,
@@ -104,20 +104,21 @@ def _training(
     mesh: Mesh | None,
     order: Callable[[int], tuple[jax.Array, jax.Array]] | None = None,
 ) -> Run:
+    """The steps of `rows`, each call from where the one before ended; `order(call)` gives the next rows."""
     with _on(mesh):
         state = _everywhere(mesh, fnn.init_state(make, 1e-3, jax.random.key(0), examples.x[:1]))
         examples = _everywhere(mesh, examples)
         values = as_values(1e-3)
     calls = 0
 
-    def run() -> None:
+    def run() -> Any:
         nonlocal state, calls, rows, mask
         calls += 1
         with _on(mesh):
-            state, metrics = _chunk(make, values, state, examples, rows, mask, 0)
             if order is not None:
-                rows, mask = order(calls)  # of the next epoch, while this one is computed
-            jax.block_until_ready((state, metrics))
+                rows, mask = order(calls)
+            state, metrics = _chunk(make, values, state, examples, rows, mask, 0)
+            return jax.block_until_ready((state, metrics))
 
     return run
 

@@ -133,10 +133,8 @@ def fit(
         )
         train, validation = place(jax.tree.map(jnp.asarray, (train, validation)))
         so_far = Fit(_copy(state), _copy(state), 0, ())
-        order = partial(_rows, key, examples=n, batch_size=batch_size, chunk_steps=chunk_steps)
-        coming = order(epoch=0)
         for epoch in range(epochs):
-            (rows, mask), coming = coming, order(epoch=epoch + 1)  # drawn while this epoch is computed
+            rows, mask = _rows(key, epoch, examples=n, batch_size=batch_size, chunk_steps=chunk_steps)
             seen: list[Any] = []
             for chunk in range(chunks):
                 state, measured = _chunk(make, values, state, train, rows[chunk], mask[chunk], epoch)
