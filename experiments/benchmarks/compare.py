@@ -48,7 +48,7 @@ ROWS = {
     "cnn_population": ("train 8 CNNs", "step of all", 6, "fnn fnn_mesh flax"),
     "inference_1": ("apply the CNN to 1 image", "call", 200, "fnn torch torch_compiled flax"),
     "inference_1000": ("apply the CNN to 1,000 images", "call", 5, "fnn torch torch_compiled flax"),
-    "process": ("3 epochs of fashion_cnn", "process", 1, "fnn fnn_mesh torch_loader torch_tensor"),
+    "process": ("3 epochs of fashion_cnn", "process", 1, "fnn torch_loader torch_tensor"),
 }
 ROUNDS = {"deep_cnn": 9, "cnn_population": 5, "mlp_population": 11, "process": 3, "digits_mlp": 41}
 
