@@ -1,7 +1,7 @@
 """fnn: functional neural networks on JAX.
 
-Every public name of the rooms `nn`, `optim`, `data` and `train` is a name of `fnn` too. Names are resolved
-when they are first used, so that importing `fnn` does not import JAX.
+Every public name of the rooms `nn`, `optim`, `data`, `train` and `tune` is a name of `fnn` too. Names are
+resolved when they are first used, so that importing `fnn` does not import JAX.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 xla_defaults = apply_defaults()
 """What importing fnn changed in XLA's settings, in words; runs record it."""
 
-_ROOMS = ("nn", "optim", "data", "train")
+_ROOMS = ("nn", "optim", "data", "train", "tune")
 
 if TYPE_CHECKING:
     from fnn import ops as ops
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fnn.nn import *
     from fnn.optim import *
     from fnn.train import *
+    from fnn.tune import *
 
 
 def __getattr__(name: str) -> Any:

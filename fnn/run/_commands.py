@@ -61,6 +61,33 @@ def evaluate(
 
 
 @app.command()
+def check(
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG|RUN|CURVES",
+            help="A TOML file, the directory of a run, or a CSV or JSONL file of any framework's curves.",
+            show_default=False,
+        ),
+    ],
+    overrides: Overrides = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="A run twice as wide or as long, to tell whether this one is too small."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
+) -> None:
+    """Judge a config before training, or a run after it: PASS, WARN or FAIL, and what to try."""
+    from rich.console import Console
+
+    from fnn.run._cache import use_compile_cache
+    from fnn.run._check import check_path
+
+    use_compile_cache()
+    raise typer.Exit(check_path(path, tuple(overrides or ()), against, json, Console()))
+
+
+@app.command()
 def summary(config: Config, overrides: Overrides = None) -> None:
     """Print the network of a config: output shapes, parameters, bytes."""
     from fnn.run._config import read

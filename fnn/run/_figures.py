@@ -1,7 +1,8 @@
-"""The figures of a run: learning curves, the confusion matrix, the worst mistakes."""
+"""The figures of a run: learning curves, the layers over time, the confusion matrix, the worst mistakes."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,66 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
             axes.set_yscale("log")
         axes.legend(frameon=False, labelcolor=_INK, fontsize=9)
     _save(figure, path)
+
+
+def draw_layers(records: Path, path: Path) -> bool:
+    """Heat maps of layer against time: update ratios, dead units, flat tails, running statistics.
+
+    Args:
+        records: the `diagnostics.jsonl` of a run.
+        path: the PNG to write.
+
+    Returns:
+        Whether there is anything to draw.
+    """
+    rows = [json.loads(line) for line in records.read_text().splitlines()] if records.exists() else []
+    watched = [row for row in rows if "update_ratio" in row]
+    probes = [row for row in rows if "probe" in row]
+    found = {"log10 of ‖Δw‖ / ‖w‖": _by_layer(watched, lambda row: row["update_ratio"], np.log10)}
+    for name, title in (
+        ("dead_units", "share of dead rectified units"),
+        ("saturated_units", "share of outputs in the flat tails"),
+        ("statistics", "distance of running statistics, in deviations"),
+    ):
+        found[title] = _by_layer(probes, lambda row, name=name: row["probe"].get(name, {}))
+    maps = {title: values for title, values in found.items() if values is not None}
+    if not maps:
+        return False
+    heights = [1.1 + 0.24 * len(layers) for _, layers, _ in maps.values()]
+    figure = _figure(8.0, sum(heights))
+    for axes, (title, (steps, layers, values)) in zip(
+        figure.subplots(len(maps), squeeze=False, height_ratios=heights)[:, 0], maps.items(), strict=True
+    ):
+        _plain(axes, title)
+        limits = (
+            {"vmin": -5, "vmax": -1, "cmap": "RdBu_r"}
+            if title.startswith("log10")
+            else {"vmin": 0, "cmap": _SHADES}
+        )
+        image = axes.pcolormesh(steps, np.arange(len(layers)), values, shading="nearest", **limits)
+        axes.set_yticks(range(len(layers)), list(map(_short, layers)), fontsize=8)
+        axes.invert_yaxis()
+        axes.set_xlabel("step", color=_GREY)
+        figure.colorbar(image, ax=axes, pad=0.02, aspect=12).ax.tick_params(
+            colors=_GREY, labelsize=8, length=0
+        )
+    _save(figure, path)
+    return True
+
+
+def _by_layer(rows: list, of: Any, scale: Any = None) -> tuple[np.ndarray, list[str], np.ndarray] | None:
+    """Steps, layers and the values (layers, steps); None where there are fewer than two steps."""
+    if len(rows) < 2 or not of(rows[0]):
+        return None
+    layers = list(of(rows[0]))
+    values = np.array([[of(row)[layer] for row in rows] for layer in layers], float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = values if scale is None else scale(values)
+    return (
+        np.array([row["step"] for row in rows], float),
+        layers,
+        np.where(np.isfinite(values), values, np.nan),
+    )
 
 
 def draw_confusion(matrix: ArrayLike, classes: Sequence[str], path: Path) -> None:

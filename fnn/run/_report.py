@@ -14,6 +14,8 @@ _CAPTIONS = {
     "curves": "Learning curves. Training figures are means over an epoch while it learns, validation figures "
     "are measured at its end.",
     "confusion": "How often each class was taken for each; darker is a larger share of the true class.",
+    "layers": "What the layers did while the run trained, by layer and step: how large each update "
+    "was beside its parameters (about 1e-3 is usual), and what the probed examples showed.",
     "mistakes": "The worst mistakes: true → predicted class, with the probability of the prediction.",
 }
 
@@ -75,8 +77,9 @@ $sections
 def write_report(directory: Path) -> Path:
     """Write `report.html` from what a run directory holds.
 
-    The page shows `results.json`, `metrics.jsonl`, the figures in `figures/`, `summary.txt` (which may be
-    absent), `config.toml` and `environment.json`. Images and styles are inside; it loads nothing.
+    The page shows `results.json`, `metrics.jsonl`, the figures in `figures/`, `summary.txt` and
+    `findings.json` (which may be absent), `config.toml` and `environment.json`. Images and styles are
+    inside; it loads nothing.
 
     Returns:
         The path of the page.
@@ -87,12 +90,13 @@ def write_report(directory: Path) -> Path:
     results = json.loads(_text(directory, "results.json"))
     epochs = [json.loads(line) for line in _text(directory, "metrics.jsonl").splitlines()]
     environment = json.loads(_text(directory, "environment.json"))
-    summary = directory / "summary.txt"
+    summary, findings = directory / "summary.txt", directory / "findings.json"
     parts = {name: part for name, part in results.items() if isinstance(part, dict)}
     facts = {name: part for name, part in results.items() if name not in (*parts, "stopped")}
     sections = [
         ("Results", _numbers(parts)),
         ("Figures", "\n".join(map(_figure, _images(directory / "figures")))),
+        ("Diagnosis", _findings(json.loads(findings.read_text()) if findings.exists() else [])),
         ("Epochs", _epochs(epochs)),
         ("Network", f"<pre>{escape(summary.read_text('utf-8'))}</pre>" if summary.exists() else ""),
         ("Config", f"<pre>{escape(_text(directory, 'config.toml'))}</pre>"),
@@ -136,6 +140,21 @@ def _numbers(parts: Mapping[str, Mapping[str, Any]]) -> str:
         for name, part in parts.items()
     ]
     return _table(["", *map(_name, metrics)], rows) if rows else ""
+
+
+def _findings(findings: Sequence[Mapping[str, Any]]) -> str:
+    """What the babysitter says, the worst first."""
+    rows = []
+    for finding in findings:
+        words = [
+            finding["why"],
+            *([f"{finding['advice']} ({finding['source']})"] if finding["advice"] else []),
+        ]
+        value = "–" if finding["value"] is None else _value(finding["value"])
+        cell = "<br>".join(map(escape, words))
+        head = f'<th scope="row">{finding["verdict"]} {escape(_name(finding["id"]))}</th>'
+        rows.append(f"<tr>{head}<td>{value}</td><td>{cell}</td></tr>")
+    return _lines('<table class="words">', *rows, "</table>") if rows else ""
 
 
 def _epochs(epochs: Sequence[Mapping[str, Any]]) -> str:

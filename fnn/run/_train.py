@@ -20,8 +20,9 @@ import fnn
 from fnn.nn._layer import as_layer
 from fnn.run._build import numbers_at
 from fnn.run._config import Call, Config, ConfigError, read
+from fnn.run._diagnose import FILE, Recorder, as_json, judge_run, show
 from fnn.run._directory import choose, create, environment, load_checkpoint, save_checkpoints, write_json
-from fnn.run._figures import draw_confusion, draw_curves, draw_mistakes
+from fnn.run._figures import draw_confusion, draw_curves, draw_layers, draw_mistakes
 from fnn.run._prepare import Prepared, prepare
 from fnn.run._progress import Display, results_table
 from fnn.run._report import write_report
@@ -71,12 +72,16 @@ def train(config: Config, console: Console) -> int:
         save_checkpoints(directory, fit)
     results = _results(prepared, fit, stopped, directory)
     write_json(directory / "results.json", results)
+    findings = judge_run(directory) if fit is not None else ()
+    write_json(directory / "findings.json", as_json(fnn.by_urgency(findings)))
+    draw_layers(directory / FILE, directory / "figures" / "layers.png")
     seconds = round(time.monotonic() - started, 2)
     write_json(directory / "environment.json", {**environment(), "seconds": seconds})
     report = write_report(directory)
 
     if "validation" in results:
         console.print(results_table(results))
+    show(findings, console, passed=False)
     if stopped:
         Console(stderr=True).print(f"fnn: {stopped}", highlight=False, soft_wrap=True)
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
@@ -117,13 +122,14 @@ def _fit(prepared: Prepared, directory: Path, console: Console) -> tuple[fnn.Fit
     """The run as far as it came, why it ended early if it did, and the exit code."""
     fit: fnn.Fit | None = None
     saved = time.monotonic()
-    metrics = directory / "metrics.jsonl"
+    metrics, record = directory / "metrics.jsonl", Recorder(prepared, directory)
 
     with signals() as received, Display(console, title=prepared.config.name) as display:
 
         def report(progress: fnn.Progress) -> None:
             nonlocal fit, saved
             display(progress)
+            record(progress)
             if progress.fit is not None:
                 fit = progress.fit
                 with metrics.open("a") as lines:
@@ -142,6 +148,7 @@ def _fit(prepared: Prepared, directory: Path, console: Console) -> tuple[fnn.Fit
                 seed=prepared.config.seed,
                 mesh=prepared.mesh,
                 report=report,
+                watch_every=record.every,
                 **prepared.settings,
             )
         except fnn.Diverged as error:

@@ -6,6 +6,7 @@ from fnn.train._mesh import mesh
 from fnn.train._population import fastest, over_population
 from fnn.train._state import Batch, Make, Task, TrainState, init_state
 from fnn.train._step import StepMetrics, epoch_rows, masked_mean, train_chunk, train_epoch, train_step
+from fnn.train._watch import Watched
 
 __all__ = [
     "Batch",
@@ -16,6 +17,7 @@ __all__ = [
     "StepMetrics",
     "Task",
     "TrainState",
+    "Watched",
     "epoch_rows",
     "evaluate",
     "fastest",

@@ -16,7 +16,7 @@ from fnn._types import check_range
 from fnn.data import Splits, Visit, moments, to_float
 from fnn.train._evaluate import evaluate
 from fnn.train._state import Batch, Make, TrainState, as_values, init_state, task_at
-from fnn.train._step import epoch_rows, has_classes, train_chunk, train_step
+from fnn.train._step import StepMetrics, epoch_rows, has_classes, train_chunk, train_step
 
 _CHUNK_STEPS = 100
 _RESCALE_EXAMPLES = 256  # what `lsuv` measures variances on, at least
@@ -48,6 +48,7 @@ class Progress(NamedTuple):
     steps: int  # of the whole run
     metrics: dict[str, float]  # of this epoch so far
     fit: Fit | None  # the run so far where an epoch has just ended, else None
+    watched: tuple[dict[str, Any], ...] = ()  # a record for each watched step of the chunk
 
 
 class Diverged(ArithmeticError):
@@ -77,6 +78,7 @@ def fit(
     seed: int = 0,
     mesh: Mesh | None = None,
     report: Callable[[Progress], None] | None = None,
+    watch_every: int | None = None,
 ) -> Fit:
     """Train one network and keep its best state by validation.
 
@@ -100,6 +102,9 @@ def fit(
         seed: decides everything random.
         mesh: devices that share the work, see `fnn.mesh`; one device by default.
         report: called at the border of each chunk.
+        watch_every: every how many steps the run measures its gradient and its updates, for `report`: a
+            record has `step`, `loss` and `penalty` of that step, the highest loss since the record before
+            (`loss_max`), and the fields of `Watched`. By default never.
 
     Raises:
         ValueError: settings or shapes that do not fit.
@@ -137,13 +142,16 @@ def fit(
             rows, mask = _rows(key, epoch, examples=n, batch_size=batch_size, chunk_steps=chunk_steps)
             seen: list[Any] = []
             for chunk in range(chunks):
-                state, measured = _chunk(make, values, state, train, rows[chunk], mask[chunk], epoch)
+                state, measured = _chunk(
+                    make, values, state, train, rows[chunk], mask[chunk], epoch, watch_every=watch_every
+                )
                 seen.append(jax.device_get(measured))
                 metrics = _running_means(seen)
                 taken = epoch * steps + chunk * chunk_steps
                 _check_finite(seen[-1].loss + seen[-1].penalty, taken + 1, so_far)
                 done = min(taken + chunk_steps, (epoch + 1) * steps)
-                progress = Progress(epoch + 1, epochs, done, epochs * steps, metrics, None)
+                watched = _records(seen[-1], taken, watch_every)
+                progress = Progress(epoch + 1, epochs, done, epochs * steps, metrics, None, watched)
                 if chunk + 1 == chunks:
                     measured = jax.device_get(_evaluate(make, values, state, validation))
                     _check_finite(measured["loss"][None], done, so_far)
@@ -262,7 +270,9 @@ def _rank(metrics: dict[str, float]) -> tuple[float, float]:
 
 def _running_means(seen: list[Any]) -> dict[str, float]:
     """Means over the examples of an epoch so far, from the means over its batches."""
-    loss, penalty, accuracy, examples = (np.concatenate(column) for column in zip(*seen, strict=True))
+    loss, penalty, accuracy, examples = (
+        np.concatenate([getattr(part, name) for part in seen]) for name in StepMetrics._fields[:4]
+    )
     means = {
         "loss": float(np.average(loss, weights=examples)),
         "penalty": float(np.average(penalty, weights=examples)),
@@ -271,12 +281,34 @@ def _running_means(seen: list[Any]) -> dict[str, float]:
     return {name: value for name, value in means.items() if not np.isnan(value)}
 
 
+def _records(measured: StepMetrics, taken: int, every: int | None) -> tuple[dict[str, Any], ...]:
+    """The watched steps of a chunk whose first step is number `taken`, from 0."""
+    if every is None or measured.watched is None:
+        return ()
+    real = np.flatnonzero(measured.examples)
+    at = [i for i in real if (taken + i) % every == 0]
+    records = []
+    for i in at:
+        since = measured.loss[max(0, i - every + 1) : i + 1]
+        watched = jax.tree.map(lambda leaf, i=i: float(leaf[i]), measured.watched)
+        records.append(
+            {
+                "step": int(taken + i),
+                "loss": float(measured.loss[i]),
+                "loss_max": float(since.max()),
+                "penalty": float(measured.penalty[i]),
+                **watched._asdict(),
+            }
+        )
+    return tuple(records)
+
+
 def _copy(state: TrainState) -> TrainState:
     """A state that outlives the donation of the original."""
     return jax.tree.map(jnp.copy, state)
 
 
 _init = jax.jit(init_state, static_argnums=0, static_argnames="rescale")
-_chunk = jax.jit(train_chunk, static_argnums=0, donate_argnums=2)
+_chunk = jax.jit(train_chunk, static_argnums=0, static_argnames="watch_every", donate_argnums=2)
 _evaluate = jax.jit(evaluate, static_argnums=0)
 _rows = jax.jit(epoch_rows, static_argnames=("examples", "batch_size", "chunk_steps"))

@@ -123,7 +123,7 @@ def init_state(
     return TrainState(step, params, layer_state, task.optimizer.init(trained), key, moments)
 
 
-def network_input(x: Array, moments: Moments | None) -> Array:
+def network_input(x: Any, moments: Moments | None) -> Array:
     """Raw inputs as the network takes them: floating, and standardised where there are moments."""
     return to_float(x) if moments is None else standardize(x, moments)
 

@@ -15,6 +15,7 @@ from fnn.data import Examples, Mixed, Visit, to_float
 from fnn.optim import accuracy, apply_updates
 from fnn.train._mesh import over_data
 from fnn.train._state import Batch, Make, Task, TrainState, network_input, task_at
+from fnn.train._watch import Watched, watch
 
 
 class StepMetrics(NamedTuple):
@@ -24,17 +25,19 @@ class StepMetrics(NamedTuple):
     penalty: Array  # () sum of the penalties
     accuracy: Array  # () share of right answers; NaN where targets are not classes
     examples: Array  # () how many real ones
+    watched: Watched | None = None  # every k-th step, where it was asked for
 
 
 def train_step(
-    make: Make, hyperparameters: Any, state: TrainState, batch: Batch
+    make: Make, hyperparameters: Any, state: TrainState, batch: Batch, *, watch_every: int | None = None
 ) -> tuple[TrainState, StepMetrics]:
     """One step: augment, standardise, differentiate mean loss + penalties, update.
 
         w ← w + update(∇ [ (1/|Ω|) Σ_{i∈Ω} l(yᵢ, f_w(xᵢ)) + Σ penalties(w) ])
 
     Written for the whole batch Ω; under a mesh the batch is cut over its `data` axis. Hyperparameters are
-    evaluated at `state.step`, and everything drawn at random is addressed by that number.
+    evaluated at `state.step`, and everything drawn at random is addressed by that number. Every
+    `watch_every`-th step, from the first, also measures its gradient and its update, see `Watched`.
     """
     task = task_at(make, hyperparameters, state.step)
     key = jax.random.fold_in(fold_name(state.key, "step"), state.step)
@@ -59,7 +62,10 @@ def train_step(
         opt_state=opt_state,
     )
     right = masked_mean(accuracy(outputs, batch.y), batch.mask) if has_classes(batch.y) else jnp.nan
-    return new_state, StepMetrics(loss, penalty, jnp.asarray(right, loss.dtype), batch.mask.sum())
+    watched = None
+    if watch_every is not None:
+        watched = watch(state.step, watch_every, trained, grads, updates, batch.y, batch.mask)
+    return new_state, StepMetrics(loss, penalty, jnp.asarray(right, loss.dtype), batch.mask.sum(), watched)
 
 
 def _augmented(task: Task, key: Key, batch: Batch) -> tuple[Array, Mixed | None]:
@@ -100,6 +106,8 @@ def train_chunk(
     rows: Array,
     mask: Array,
     epoch: Array | int = 0,
+    *,
+    watch_every: int | None = None,
 ) -> tuple[TrainState, StepMetrics]:
     """Many steps as one `lax.scan` over data that lives on the device.
 
@@ -109,6 +117,7 @@ def train_chunk(
         rows: (steps, batch) int32, which examples form each batch.
         mask: (steps, batch) bool, which of them count; a step whose rows are all padding does nothing.
         epoch: how often the examples have been seen before, which only `alternating_flip` asks.
+        watch_every: see `train_step`.
 
     Returns:
         The state after the steps, and the metrics of each, stacked.
@@ -120,7 +129,8 @@ def train_chunk(
         rows, mask = batch_rows
 
         def take(state: TrainState) -> tuple[TrainState, StepMetrics]:
-            return train_step(make, hyperparameters, state, Batch(x[rows], y[rows], mask, Visit(rows, epoch)))
+            batch = Batch(x[rows], y[rows], mask, Visit(rows, epoch))
+            return train_step(make, hyperparameters, state, batch, watch_every=watch_every)
 
         def skip(state: TrainState) -> tuple[TrainState, StepMetrics]:
             _, metrics = jax.eval_shape(take, state)
@@ -185,6 +195,6 @@ def masked_mean(values: Array, mask: Array, /) -> Array:
     return jnp.where(mask, values, 0).sum() / mask.sum()
 
 
-def has_classes(targets: Array) -> bool:
+def has_classes(targets: Any) -> bool:
     """Whether targets are class numbers."""
     return targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer)

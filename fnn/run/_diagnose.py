@@ -1,0 +1,228 @@
+"""What a run records of its layers, and how a finished run, of fnn or of another framework, is judged."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+import fnn
+from fnn.run._config import ConfigError
+from fnn.run._prepare import Prepared
+from fnn.run._registry import nearest
+from fnn.train._state import as_values
+from fnn.train._step import has_classes
+
+FILE = "diagnostics.jsonl"
+_RECORDS, _PROBES = 200, 50  # in a whole run, at most
+_PROBED = 256  # examples
+_STYLES = {"PASS": "green", "WARN": "yellow", "FAIL": "red", "SKIP": "dim"}
+
+# How other frameworks' files name the columns.
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "step": ("step", "epoch", "iteration", "iter", "global_step"),
+    "loss": ("loss", "train_loss", "training_loss", "train/loss"),
+    "accuracy": ("accuracy", "train_accuracy", "training_accuracy", "acc", "train_acc", "train/accuracy"),
+    "validation_loss": ("validation_loss", "val_loss", "valid_loss", "val/loss", "eval_loss"),
+    "validation_accuracy": (
+        "validation_accuracy", "val_accuracy", "val_acc", "valid_accuracy", "val/accuracy", "eval_accuracy",
+    ),
+}  # fmt: skip
+
+_probe = jax.jit(fnn.probe, static_argnums=0)
+
+
+class Recorder:
+    """Writes `diagnostics.jsonl`: what the run is, then a line for each watched step and each probe."""
+
+    def __init__(self, prepared: Prepared, directory: Path) -> None:
+        """Begin the file."""
+        self._prepared, self._path = prepared, directory / FILE
+        x, y = prepared.data.train
+        length = {name: prepared.settings[name] for name in ("epochs", "batch_size")}
+        self.every = max(1, fnn.steps_of_run(len(x), **length) // _RECORDS)
+        self._probe_every = -(-length["epochs"] // _PROBES)
+        shares = np.bincount(y) / len(y) if has_classes(np.asarray(y)) else np.array([math.nan])
+        about = {
+            "watch_every": self.every,
+            "same_class": float(np.square(shares).sum()),
+            "validation_examples": len(prepared.data.validation.x),
+        }
+        self._write([about])
+
+    def __call__(self, progress: fnn.Progress) -> None:
+        """Take the next report of `fnn.fit`."""
+        self._write(progress.watched)
+        if progress.fit is not None and (
+            progress.epoch % self._probe_every == 0 or progress.step == progress.steps
+        ):
+            x = self._prepared.data.train.x[:_PROBED]
+            found = _probe(self._prepared.make, as_values(self._prepared.values), progress.fit.last, x)
+            self._write([{"step": progress.step, "probe": jax.tree.map(float, jax.device_get(found))}])
+
+    def _write(self, records: Iterable[Mapping[str, Any]]) -> None:
+        with self._path.open("a") as lines:
+            lines.writelines(json.dumps(finite(record)) + "\n" for record in records)
+
+
+def judge_run(directory: Path, reference: Path | None = None) -> tuple[fnn.Finding, ...]:
+    """Judge a finished run by its directory."""
+    records = _records(directory / FILE) if (directory / FILE).exists() else []
+    about = records[0] if records else {}
+    watched = [record for record in records if "update_ratio" in record]
+    probes = [record["probe"] for record in records if "probe" in record]
+    return fnn.judge(
+        curves_of(directory),
+        watched,
+        probes[-1] if probes else None,
+        same_class=about.get("same_class", math.nan),
+        reference=None if reference is None else curves_of(reference),
+    )
+
+
+def curves_of(path: Path) -> fnn.Curves:
+    """The curves of a run: of its directory, or of a CSV or JSONL file that any framework has written.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    if path.is_dir():
+        if not (path / "metrics.jsonl").is_file():
+            raise ConfigError("", f"{path} is not the directory of a run: it has no metrics.jsonl")
+        epochs = _columns(_records(path / "metrics.jsonl"), path / "metrics.jsonl")
+        records = _records(path / FILE) if (path / FILE).exists() else []
+        about = records[0] if records else {}
+        steps = [record for record in records if "update_ratio" in record]
+        if len(steps) < 2:
+            return epochs._replace(validation_examples=about.get("validation_examples", 0))
+        return epochs._replace(
+            steps=np.array([r["step"] for r in steps], float),
+            loss=np.array([r["loss"] for r in steps], float),
+            validation_examples=about.get("validation_examples", 0),
+            whole_epochs=False,
+        )
+    return _columns(_rows(path), path)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise ConfigError("", f"there is no run, config or file of curves {path}")
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            return list(csv.DictReader(lines))
+    return _records(path)
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"{path}, line {number}", f"this is not JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise ConfigError(
+                f"{path}, line {number}", 'expected an object such as {"epoch": 1, "loss": 0.5}'
+            )
+        records.append(record)
+    return records
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], path: Path) -> fnn.Curves:
+    """Rows with names as some framework gives them; a row may lack some of them."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    known = {
+        column: next((name for name in names if name.lower() in aliases), None)
+        for column, aliases in _COLUMNS.items()
+    }
+    if known["loss"] is None:
+        hint = nearest("loss", names)
+        raise ConfigError(
+            str(path),
+            "no column holds the training loss (loss or train_loss); there are "
+            f"{', '.join(names) or 'none'}{hint}",
+        )
+
+    def column(which: str) -> np.ndarray:
+        name = known[which]
+        cells = [row[name] for row in rows if name is not None and row.get(name) not in (None, "")]
+        return np.array([_float(cell, f"{path}, {name}") for cell in cells])
+
+    loss = column("loss")
+    if len(loss) < 3:
+        raise ConfigError(str(path), f"a curve of at least 3 losses is wanted, not of {len(loss)}")
+    steps = column("step")
+    return fnn.Curves(
+        steps if len(steps) == len(loss) else np.arange(1.0, len(loss) + 1),
+        loss,
+        column("accuracy"),
+        column("validation_loss"),
+        column("validation_accuracy"),
+        whole_epochs=known["step"] is None or "epoch" in str(known["step"]).lower(),
+    )
+
+
+def _float(cell: Any, where: str) -> float:
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        raise ConfigError(where, f"expected a number, not {cell!r}") from None
+
+
+def finite(tree: Any) -> Any:
+    """The tree with null for numbers that JSON does not have."""
+    if isinstance(tree, dict):
+        return {name: finite(value) for name, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def as_json(findings: Iterable[fnn.Finding]) -> list[dict[str, Any]]:
+    """Findings for machines: numbers that JSON does not have become null."""
+    return [finite(finding._asdict()) for finding in findings]
+
+
+def show(findings: Iterable[fnn.Finding], console: Console, *, passed: bool = True) -> None:
+    """Findings for people, the likeliest cause first; `passed`: also those that complain of nothing."""
+    quiet = Table.grid(padding=(0, 2))
+    for finding in fnn.by_urgency(findings):
+        verdict, held = Text(finding.verdict, _STYLES[finding.verdict]), _held(finding)
+        if finding.advice:
+            console.print(verdict, Text(finding.id, "bold"), held, highlight=False)
+            advice = Text(f"{finding.why}\n→ {finding.advice} ({finding.source})")
+            console.print(Padding(advice, (0, 0, 0, 5)))
+        else:
+            quiet.add_row(verdict, finding.id, held, Text(finding.why, no_wrap=True, overflow="ellipsis"))
+    if passed:
+        console.print(quiet)
+
+
+def _held(finding: fnn.Finding) -> str:
+    """The number beside its threshold."""
+    if finding.verdict == "SKIP":
+        return "–"
+    bad = fnn.CHECKS[finding.id].bad
+    sign = {("high", True): ">", ("high", False): "≤", ("low", True): "<", ("low", False): "≥"}
+    return f"{_number(finding.value)} {sign[bad, bool(finding.advice)]} {_number(finding.threshold)}"
+
+
+def exit_code(findings: Iterable[fnn.Finding]) -> int:
+    """1 where one failed, else 0."""
+    return int(any(finding.verdict == "FAIL" for finding in findings))
+
+
+def _number(value: float) -> str:
+    return "∞" if value == math.inf else "-∞" if value == -math.inf else f"{value:.3g}"

@@ -1,0 +1,251 @@
+"""`fnn.check`: what can be known about a run before it is trained."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnn.data import Examples, Moments, Splits, Visit, moments
+from fnn.nn._layer import as_layer, walk
+from fnn.optim import check_gradients
+from fnn.train._fit import check_fit
+from fnn.train._state import Batch, Make, as_values, init_state, network_input, task_at
+from fnn.train._step import has_classes
+from fnn.tune._data import of_data
+from fnn.tune._finding import Finding, find_all
+from fnn.tune._start import at_start, layer_statistics, overfit, trained_for, without_noise
+
+_BATCH = 256  # examples that the network is probed with, at most
+_RANGE_BATCH, _RANGE_STEPS = 32, 40
+RANGE = tuple(10.0 ** (power / 2) for power in range(-6, 7))
+"""The factors of the configured rate that the range test tries: 10⁻³ to 10³ by half powers of ten."""
+_OVERFIT_FACTORS = (1.0, 0.1, 10.0, 0.01, 100.0, 0.001, 1000.0)
+_PER_CLASS = 2
+_SMALL_PENALTY = 0.01  # of the loss's pull: below it the range test is the same without
+
+
+class Checked(NamedTuple):
+    """What `check` found.
+
+    Attributes:
+        findings: one for each check, in the order of `CHECKS`.
+        rates: the factors of the configured learning rate that were tried.
+        losses: the training loss that each of them reached after a few steps, infinite where it diverged.
+        suggested: the factor that the range test suggests.
+        stable: the largest factor whose loss still fell.
+        layers: for each layer's path the mean and deviation of its outputs at the start, and its dead or
+            saturated share.
+    """
+
+    findings: tuple[Finding, ...]
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggested: float
+    stable: float
+    layers: dict[str, dict[str, float]]
+
+
+def check(
+    make: Make,
+    hyperparameters: Any,
+    data: Splits,
+    /,
+    *,
+    batch_size: int | Literal["all"] = 128,
+    standardize: bool = True,
+    seed: int = 0,
+) -> Checked:
+    """Look at data, network, loss and optimizer before they are trained, in seconds.
+
+    Among other things: whether the loss starts where chance puts it, whether penalties raise it, whether a
+    tiny sample can be learnt by heart, whether the signal reaches every layer and the gradient every
+    parameter, and which learning rates work. `fnn.tune.CHECKS` lists all with their thresholds.
+
+    Args:
+        make, hyperparameters, data: see `fnn.fit`. A schedule among the hyperparameters counts with its
+            largest value of the first 10,000 steps.
+        batch_size, standardize, seed: see `fnn.fit`.
+
+    Raises:
+        ValueError: what does not fit together.
+
+    >>> import fnn
+    >>> def make(hyperparameters):
+    ...     net = fnn.serial(fnn.flatten, fnn.mlp((32,), 10))
+    ...     return net, fnn.softmax_cross_entropy, fnn.adam(hyperparameters["learning_rate"])
+    >>> data = fnn.split(fnn.digits(), validation=0.2)
+    >>> found = fnn.check(make, {"learning_rate": 1e-2}, data).findings
+    >>> [finding.id for finding in found if finding.verdict == "FAIL"]
+    []
+    """
+    check_fit(make, hyperparameters, data, epochs=1, batch_size=batch_size)
+    values = as_values(_at_peak(hyperparameters))
+    key = jax.random.key(seed)
+    means = moments(data.train.x) if standardize else None
+    numbers, evidence = of_data(data, means, seed=seed)
+
+    order = np.random.default_rng(seed).permutation(len(data.train.x))
+    batch = _take(data.train, order[:_BATCH])
+    start = jax.tree.map(float, _at_start(make, values, key, batch, means))
+    numbers |= start
+    evidence["initial_loss"] = _about_the_loss(start)
+    evidence["penalty_size"] = (
+        f"the loss is {start['loss']:.3g}, with the penalty {start['loss_with_penalty']:.3g}"
+    )
+    net = as_layer(task_at(make, values, jnp.zeros((), jnp.int32)).net)
+    by_layer = jax.device_get(_layers(make, values, key, batch, means))
+    by_layer = {path: jax.tree.map(float, by_layer[path]) for path, _ in walk(net) if path in by_layer}
+    evidence["signal"], evidence["signal_explodes"] = (
+        f"the mean deviation is {by_layer[path]['deviation']:.3g} in {path}" if path else ""
+        for path in (
+            min(by_layer, key=lambda path: by_layer[path]["deviation"], default=""),
+            max(by_layer, key=lambda path: by_layer[path]["deviation"], default=""),
+        )
+    )
+    numbers["gradients"] = _gradient_error(make, values, key, _take(data.train, order[:4]), means)
+
+    batches = short_batches(data.train, order)
+    blank = batches._replace(x=jnp.zeros_like(batches.x))
+    losses = np.array([float(_reached(make, values, f, key, batches, means)) for f in RANGE])
+    best = suggested(losses)
+    numbers |= rate_numbers(losses)
+    says = f"{best:.3g} times the configured rate fell fastest"
+    if start["penalty_size"] > _SMALL_PENALTY:
+        free = [float(_reached(make, values, f, key, batches, means, penalized=False)) for f in RANGE]
+        if suggested(np.array(free)) != best:
+            says += f", without the penalty {suggested(np.array(free)):.3g} times"
+    evidence["rate_high"] = evidence["rate_low"] = says
+    numbers["blank"] = losses.min() / float(_reached(make, values, best, key, blank, means))
+
+    sample = tiny_sample(data.train)
+    right, excess, factor = _learnt_by_heart(make, values, key, sample, means)
+    numbers |= {"overfit": right, "overfit_loss": excess}
+    evidence["overfit"] = f"{len(sample.y)} examples, at {factor:g} times the configured rate"
+    stable = [f for f, loss in zip(RANGE, losses, strict=True) if loss < losses[0]]
+    return Checked(
+        find_all(numbers, evidence),
+        RANGE,
+        tuple(losses.tolist()),
+        best,
+        max(stable, default=math.nan),
+        by_layer,
+    )
+
+
+def _about_the_loss(start: dict[str, float]) -> str:
+    """The loss at the start, and why it may lie above ln C."""
+    if math.isnan(start.get("expected_loss", math.nan)):
+        return f"{start['loss']:.3g}"
+    says = f"{start['loss']:.3g}, expected {start['expected_loss']:.3g}"
+    if start["logit_variance"] > 1:
+        says += f"; above ln C since the variance of the logits is {start['logit_variance']:.3g}, above 1"
+    return says
+
+
+def short_batches(examples: Examples, order: np.ndarray) -> Batch:
+    """The batches of the range test, stacked."""
+    rows = np.resize(order, (_RANGE_STEPS, min(_RANGE_BATCH, len(order))))
+    taken = _take(examples, rows)
+    visit = Visit(jnp.asarray(rows, jnp.int32), jnp.zeros(len(rows), jnp.int32))
+    return Batch(taken.x, taken.y, jnp.ones(rows.shape, bool), visit)
+
+
+def rate_numbers(losses: np.ndarray) -> dict[str, float]:
+    """How far the configured rate, the factor 1, is from the one that fell fastest."""
+    power = math.log10(suggested(losses))
+    return {"rate_high": max(0.0, -power), "rate_low": max(0.0, power)}
+
+
+def suggested(losses: np.ndarray) -> float:
+    """The factor that reached the lowest loss; of those within 2 % of it the one nearest to 1."""
+    good = [f for f, loss in zip(RANGE, losses, strict=True) if loss <= 1.02 * losses.min()]
+    return min(good or [1.0], key=lambda factor: abs(math.log10(factor)))
+
+
+def tiny_sample(examples: Examples) -> Any:
+    """Two examples of each class, of at most twenty classes; twenty examples where there are no classes."""
+    y = np.asarray(examples.y)
+    if not has_classes(y):
+        return _take(examples, np.arange(min(20, len(y))))
+    rows = [np.flatnonzero(y == label)[:_PER_CLASS] for label in np.unique(y)[:20]]
+    return _take(examples, np.concatenate(rows))
+
+
+def reached(
+    make: Make,
+    values: Any,
+    factor: Any,
+    key: Any,
+    batches: Batch,
+    means: Moments | None,
+    *,
+    penalized: bool = True,
+) -> jax.Array:
+    """The mean loss of the last quarter of a short run; infinite where it is no number."""
+    losses = trained_for(make, values, factor, key, batches, means, penalized=penalized)
+    last = losses[-(len(losses) // 4) :].mean()
+    return jnp.where(jnp.isfinite(last), last, jnp.inf)
+
+
+def _learnt_by_heart(
+    make: Make, values: Any, key: Any, sample: Any, means: Moments | None
+) -> tuple[float, float, float]:
+    """At the first rate that does it, else at the best: accuracy, loss above the lowest, factor."""
+    tried = []
+    for factor in _OVERFIT_FACTORS:
+        right, excess = map(float, _overfit(make, values, factor, key, sample, means))
+        tried.append((right, excess, factor))
+        if excess <= 0.01 and right != 0:
+            return tried[-1]
+    return max(tried, key=lambda t: (0 if math.isnan(t[0]) else t[0], -t[1]))
+
+
+def _gradient_error(make: Make, values: Any, key: Any, examples: Any, means: Moments | None) -> float:
+    """The largest relative error of the gradient of the loss, in float64, by a few numbers of each array.
+
+    Kinks make single numbers wrong, so it is the median over three draws of the network.
+    """
+
+    def error(number: int) -> float:
+        state = init_state(make, values, jax.random.fold_in(key, number), examples.x, means)
+        task = task_at(make, values, state.step)
+        net = without_noise(task.net)
+
+        def loss(params: Any) -> jax.Array:
+            dtype = jax.tree.leaves(params)[0].dtype
+            x = network_input(examples.x, means).astype(dtype)
+            outputs, _ = net.apply(params, state.state, x, train=True, key=key)
+            return task.loss(outputs, examples.y).mean().astype(dtype)
+
+        return check_gradients(loss, state.params, samples=3).largest
+
+    return float(np.median([error(number) for number in range(3)]))
+
+
+def _take(examples: Examples, rows: np.ndarray) -> Any:
+    """Some of the examples, on the device."""
+    return jax.tree.map(lambda part: jnp.asarray(np.asarray(part)[rows]), examples)
+
+
+def _at_peak(hyperparameters: Any) -> Any:
+    """Every schedule at its largest value of the first 10,000 steps."""
+    steps = jnp.arange(10_000)
+
+    def peak(value: Any) -> Any:
+        return (
+            float(jnp.max(jax.vmap(lambda step: jnp.asarray(value(step)))(steps)))
+            if callable(value)
+            else value
+        )
+
+    return jax.tree.map(peak, hyperparameters, is_leaf=callable)
+
+
+_at_start = jax.jit(at_start, static_argnums=0)
+_reached = jax.jit(reached, static_argnums=0, static_argnames="penalized")
+_layers = jax.jit(layer_statistics, static_argnums=0)
+_overfit = jax.jit(overfit, static_argnums=0)

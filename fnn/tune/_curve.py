@@ -1,0 +1,160 @@
+"""Reading a run from its curves, the way an experienced eye does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_PIECES = 50  # into which a training curve is averaged
+
+
+class Curves(NamedTuple):
+    """A run as curves; arrays may be empty where something was not recorded.
+
+    Attributes:
+        steps: (M,) when `loss` was taken, in steps or epochs.
+        loss: (M,) training losses, of single batches or means over epochs.
+        accuracy: (E,) training accuracy of each epoch.
+        validation_loss, validation_accuracy: (E,) at the end of each epoch.
+        validation_examples: how many there are, for the standard error of accuracies; 0 if unknown.
+        whole_epochs: whether `loss` holds means over epochs, so that the start was not seen.
+    """
+
+    steps: np.ndarray
+    loss: np.ndarray
+    accuracy: np.ndarray
+    validation_loss: np.ndarray
+    validation_accuracy: np.ndarray
+    validation_examples: int = 0
+    whole_epochs: bool = False
+
+
+def of_curves(curves: Curves) -> tuple[dict[str, float], dict[str, str]]:
+    """A number for each check of the curves, by its id, and the evidence in words."""
+    numbers: dict[str, float] = {}
+    evidence: dict[str, str] = {}
+    loss = np.asarray(curves.loss, float)
+    if len(loss) < 2:
+        return numbers, evidence
+    bad = np.flatnonzero(~np.isfinite(loss))
+    if len(bad):
+        numbers["diverged"] = math.inf
+        evidence["diverged"] = f"no number at step {curves.steps[bad[0]]:g}"
+        return numbers, evidence
+    start = loss[0]
+    steps, smooth = _averaged(np.asarray(curves.steps, float), loss)
+    end, low = smooth[-max(1, len(smooth) // 10) :].mean(), smooth.min()
+    scale = max(abs(start), 1e-12)
+    numbers["diverged"] = end / scale if start > 0 else math.nan
+    evidence["diverged"] = f"{start:.3g} at the start, {end:.3g} at the end"
+    fall = start - low
+    if not curves.whole_epochs:
+        numbers["barely_moves"] = fall / scale
+        evidence["barely_moves"] = f"from {start:.3g} to at best {low:.3g}"
+    span = max(smooth.max(), start) - low
+    if span > 0:
+        ups = np.maximum(np.diff(smooth), 0)
+        numbers["jumps"] = float(ups.sum() / span)
+        place = int(ups.argmax())
+        evidence["jumps"] = (
+            f"the largest from {smooth[place]:.3g} to {smooth[place + 1]:.3g} at step {steps[place]:g}"
+        )
+    if fall > 0.2 * scale and len(smooth) >= 10 and not curves.whole_epochs:
+        numbers |= _shape(steps, smooth, start, low, end)
+        evidence["late_fall"] = f"the loss falls from {start:.3g} to {low:.3g}"
+        evidence["high_plateau"] = f"{start:.3g} at the start, {end:.3g} at the end"
+    _validation(curves, numbers, evidence)
+    return numbers, evidence
+
+
+def _shape(steps: np.ndarray, smooth: np.ndarray, start: float, low: float, end: float) -> dict[str, float]:
+    """Where the fall happens, and what is left after a steep one."""
+    fall = start - low
+
+    def time(part: float) -> float:
+        return float(steps[int((smooth <= start - part * fall).argmax())])
+
+    early = (start - smooth[: max(1, len(smooth) // 10)].min()) / fall
+    half = time(0.5)
+    return {
+        "late_fall": time(0.1) / half if half > steps[0] and half > 0.2 * steps[-1] else 0.0,
+        "high_plateau": end / start if early > 0.9 else 0.0,
+    }
+
+
+def _averaged(steps: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The means over at most 50 pieces of equal length, and where each ends."""
+    pieces = np.array_split(np.arange(len(loss)), min(_PIECES, len(loss)))
+    return np.array([steps[piece[-1]] for piece in pieces]), np.array(
+        [loss[piece].mean() for piece in pieces]
+    )
+
+
+def _validation(curves: Curves, numbers: dict[str, float], evidence: dict[str, str]) -> None:
+    right, held = np.asarray(curves.accuracy, float), np.asarray(curves.validation_accuracy, float)
+    if len(right) and len(held):
+        tail = max(1, len(held) // 10)
+        a, b = right[-tail:].mean(), held[-tail:].mean()
+        error = math.sqrt(b * (1 - b) / curves.validation_examples) if curves.validation_examples else 0.0
+        error = max(error, float(np.std(held[-max(3, len(held) // 3) :])))
+        gap = a - b
+        numbers["overfitting"] = max(0.0, gap - 2 * error)
+        says = "beyond it: it overfits" if gap > 2 * error else "within it: the capacity may be increased"
+        evidence["overfitting"] = (
+            f"training {a:.3f}, validation {b:.3f}, a gap of {gap:.3f}, standard error {error:.3f}, {says}"
+        )
+    loss = np.asarray(curves.validation_loss, float)
+    if len(loss) >= 5 and np.isfinite(loss).all():
+        end, low = float(loss[-max(1, len(loss) // 10) :].mean()), float(loss.min())
+        if low > 0:
+            numbers["validation_rise"] = end / low - 1
+            evidence["validation_rise"] = (
+                f"{low:.3g} after epoch {int(loss.argmin()) + 1}, {end:.3g} at the end"
+            )
+        fifth = max(1, len(loss) // 5)
+        before, after = loss[-2 * fifth : -fifth].mean(), loss[-fifth:].mean()
+        numbers["still_falling"] = float((before - after) / before) if before > 0 else math.nan
+        evidence["still_falling"] = f"from {before:.3g} to {after:.3g}"
+
+
+def of_watched(
+    records: Iterable[Mapping[str, Any]], guess: float = math.nan
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Numbers from the records of a watched run.
+
+    Args:
+        records: with the keys of `Watched`.
+        guess: how often two examples of the data share a class.
+    """
+    records = list(records)
+    if not records:
+        return {}, {}
+    ratios = {
+        path: float(np.nanmedian(values))
+        for path in records[0]["update_ratio"]
+        if path.rpartition("/")[2] == "kernel" or len(records[0]["update_ratio"]) == 1
+        if np.isfinite(values := np.array([r["update_ratio"][path] for r in records], float)).any()
+    }
+    numbers, evidence = {}, {}
+    if ratios:
+        top = max(ratios, key=ratios.__getitem__)
+        numbers["update_ratio_high"] = numbers["update_ratio_low"] = math.log10(max(ratios[top], 1e-30))
+        evidence["update_ratio_high"] = evidence["update_ratio_low"] = f"{ratios[top]:.2g} of {top}"
+    worst = [float(record["loss_max"]) for record in records]
+    around = [
+        float(np.median([r["loss"] for r in records[max(0, i - 5) : i + 6]])) for i in range(len(worst))
+    ]
+    heights = np.array(worst) / np.maximum(np.abs(around), 1e-6)
+    if len(heights) > 10 and np.isfinite(heights).all():
+        numbers["spikes"] = float(heights.max())
+        evidence["spikes"] = (
+            f"{worst[int(heights.argmax())]:.3g} before step {records[int(heights.argmax())]['step']:g}"
+        )
+    purity = float(np.nanmean([r["batch_purity"] for r in records])) if math.isfinite(guess) else math.nan
+    if math.isfinite(purity):
+        numbers["batch_purity"] = (purity - guess) / max(1 - guess, 1e-9)
+        evidence["batch_purity"] = f"{purity:.3f} in batches, {guess:.3f} in the data"
+    return numbers, evidence

@@ -1,0 +1,49 @@
+"""What a trained or half-trained network does with examples, layer by layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from fnn._types import Array
+from fnn.nn._layer import intermediates, walk
+from fnn.train._state import Make, TrainState, network_input, task_at
+from fnn.tune._start import shares
+
+
+def probe(make: Make, hyperparameters: Any, state: TrainState, x: Any) -> dict[str, dict[str, Array]]:
+    """Dead units, flat tails and running statistics of a network in evaluation mode.
+
+    Args:
+        make, hyperparameters, state: see `fnn.train_step`.
+        x: some hundred raw training examples.
+
+    Returns:
+        By layer: `dead_units`, the share of rectified units that are 0 for every example; `saturated_units`,
+        the share of sigmoid or tanh outputs in the flat tails; `statistics`, how far the running mean and
+        deviation of a batch norm are from those of these examples,
+
+            √ mean over channels of ( ((m − m̂) / ŝ)² + ln(s / ŝ)² ),   ŝ, m̂ the running ones
+    """
+    task = task_at(make, hyperparameters, state.step)
+    layers = dict(walk(task.net))
+    outputs = intermediates(task.net, state.params, state.state, network_input(jnp.asarray(x), state.moments))
+    dead, saturated = shares(layers, outputs)
+    distance = {}
+    for path, layer in layers.items():
+        if layer.kind == "batch_norm":
+            own = _at(state.params, path)
+            scale = jnp.where(own["scale"] == 0, jnp.nan, own["scale"])
+            normal = (outputs[path] - own["bias"]) / scale
+            axes = tuple(range(normal.ndim - 1))
+            mean, deviation = normal.mean(axes), normal.std(axes)
+            each = jnp.square(mean) + jnp.square(jnp.log(deviation + 1e-3))
+            distance[path] = jnp.sqrt(jnp.nanmean(each))
+    return {"dead_units": dead, "saturated_units": saturated, "statistics": distance}
+
+
+def _at(tree: Any, path: str) -> Any:
+    for name in path.split("/") if path else ():
+        tree = tree[name]
+    return tree

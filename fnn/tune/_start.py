@@ -1,0 +1,377 @@
+"""Numbers about a network before its first step: pure functions, so that `vmap` measures many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from fnn._tree import combine, paths
+from fnn._types import Array, Key, Params
+from fnn.data import Moments
+from fnn.nn import Layer
+from fnn.nn._layer import as_layer, intermediates, walk
+from fnn.optim import Optimizer, accuracy, apply_updates, global_norm
+from fnn.train._state import Batch, Make, Task, TrainState, init_state, network_input, task_at
+from fnn.train._step import has_classes, train_step
+
+RECTIFIERS = ("relu", "relu6", "drelu")
+TAILS: dict[str, tuple[float, float]] = {"sigmoid": (0.02, 0.98), "tanh": (-0.96, 0.96)}
+"""Beyond these outputs the slope is below a tenth of its largest."""
+
+_SEEDS = 8
+_MEMORY_STEPS = 100
+
+
+def at_start(
+    make: Make, hyperparameters: Any, key: Key, examples: Any, moments: Moments | None = None
+) -> dict[str, Array]:
+    """What one batch says of the network, its loss and its optimizer, the mean or the worst of 8 draws.
+
+    Args:
+        make, hyperparameters: see `fnn.fit`; numbers, no schedules.
+        key: decides the initial values and the masks.
+        examples: some hundred raw training examples with their targets, `(x, y)` by name.
+        moments: of the training inputs.
+
+    Returns:
+        A scalar for each check of the start, by its id, NaN where it does not apply; beside them `loss`,
+        `loss_with_penalty` and `expected_loss`.
+    """
+    measured = jax.vmap(lambda key: _one_start(make, hyperparameters, key, examples, moments))(
+        jax.random.split(key, _SEEDS)
+    )
+    return {name: _WORST.get(name, jnp.mean)(values) for name, values in measured.items()}
+
+
+_WORST: dict[str, Callable[[Array], Array]] = {
+    "output_probabilities": jnp.max,
+    "zero_gradient": jnp.min,  # a layer that is dead by bad luck alone is no mistake of the network
+    "dead_at_start": jnp.min,
+}
+
+
+def _one_start(
+    make: Make, hyperparameters: Any, key: Key, examples: Any, moments: Moments | None
+) -> dict[str, Array]:
+    state = init_state(make, hyperparameters, key, examples.x, moments)
+    task = task_at(make, hyperparameters, state.step)
+    x, y = network_input(examples.x, moments), examples.y
+    quiet = without_noise(task.net)
+    frozen, trained = task.cut(state.params)
+
+    def outputs_of(params: Params, x: Array) -> Array:
+        return quiet.apply(params, state.state, x, train=True, key=key)[0]
+
+    def data_loss(trained: Params) -> Array:
+        return task.loss(outputs_of(combine(frozen, trained), x), y).mean()
+
+    def penalty(trained: Params) -> Array:
+        params = combine(frozen, trained)
+        return sum((penalty(params) for penalty in task.penalties), jnp.zeros(()))
+
+    loss, grads = jax.value_and_grad(data_loss)(trained)
+    pull = jax.grad(penalty)(trained)
+    outputs = outputs_of(state.params, x)
+    sizes = jnp.stack(
+        [penalty(jax.tree.map(lambda w, size=size: size * w, trained)) for size in (0, 1, 10, 100)]
+    )
+    has_penalty = bool(task.penalties)
+    numbers = {
+        "loss": loss,
+        "loss_with_penalty": loss + sizes[1],
+        "penalty_sign": jnp.where(has_penalty, jnp.diff(sizes).min() / loss, jnp.nan),
+        "penalty_size": jnp.where(has_penalty, global_norm(pull) / global_norm(grads), jnp.nan),
+        "zero_gradient": _share(
+            [jnp.logical_not(jnp.any(g != 0) & jnp.all(jnp.isfinite(g))) for g in _leaves(grads)]
+        ),
+        "frozen": jnp.asarray(_size(frozen) / max(1, _size(state.params))),
+        "state_updates": _state_updates(task, state, x, key),
+        "noise": _noise(task.net, quiet, state, x, key),
+        "independence": _independence(task, state, x, y),
+        **_layers(quiet, state, x, key),
+        **_optimizer(task.optimizer, trained, grads),
+    }
+    return numbers | (_outputs(task, outputs, y, loss) if has_classes(y) else {})
+
+
+def _outputs(task: Task, outputs: Array, y: Array, loss: Array) -> dict[str, Array]:
+    """What holds for a network that tells classes apart."""
+    classes = outputs.shape[-1]
+    variance = outputs.var(-1).mean()
+    # A loss that applies softmax itself does not see a number that is added to all logits.
+    shifted = task.loss(outputs + 1.0, y)
+    applies_softmax = jnp.allclose(shifted, task.loss(outputs, y), rtol=1e-3, atol=1e-4) & jnp.isclose(
+        task.loss(jnp.zeros_like(outputs), y).mean(), jnp.log(classes), rtol=1e-3
+    )
+    expected = jnp.log(classes) + variance / 2
+    slope = jax.grad(lambda outputs: task.loss(outputs, y).sum())(outputs)
+    off_one = jnp.abs(outputs.sum(-1) - 1).max()
+
+    def where_softmax(value: Array) -> Array:
+        return jnp.where(applies_softmax, value, jnp.nan)
+
+    return {
+        "output_probabilities": where_softmax(jnp.where((outputs >= 0).all(), off_one, jnp.inf)),
+        "output_negative": where_softmax((outputs < 0).sum() / (outputs != 0).sum()),  # NaN where all are 0
+        "loss_target": (slope.argmin(-1) == y).mean(),
+        "logit_variance": where_softmax(variance),
+        "expected_loss": where_softmax(expected),
+        "initial_loss": where_softmax(jnp.abs(loss - expected) / jnp.log(classes)),
+    }
+
+
+def _layers(net: Layer, state: TrainState, x: Array, key: Key) -> dict[str, Array]:
+    """How the signal fares from layer to layer."""
+    layers = dict(walk(net))
+    outputs = intermediates(net, state.params, state.state, x, train=True, key=key)
+    learned = [path for path, _ in paths(state.params)]
+    first = next((path for path in layers if any(name.startswith(path) for name in learned)), None)
+    behind = list(layers)[list(layers).index(first) :] if first is not None else []
+    spreads = jnp.stack([jnp.sqrt(outputs[path].var(0).mean()) for path in behind] or [jnp.ones(())])
+    dead, saturated = shares(layers, outputs)
+    return {
+        "signal": jnp.log10(spreads.min()),
+        "signal_explodes": jnp.log10(spreads.max()),
+        "dead_at_start": _largest(dead),
+        "saturated_at_start": _largest(saturated),
+    }
+
+
+def layer_statistics(
+    make: Make, hyperparameters: Any, key: Key, examples: Any, moments: Moments | None = None
+) -> dict[str, dict[str, Array]]:
+    """Mean and deviation of each layer's outputs at the start, and its dead or saturated share.
+
+    Args:
+        make, hyperparameters, key, examples, moments: see `at_start`.
+
+    Returns:
+        `{path: {"mean": …, "deviation": …, "dead": …, "saturated": …}}`, in network order outside of `jit`.
+    """
+    state = init_state(make, hyperparameters, key, examples.x, moments)
+    net = without_noise(task_at(make, hyperparameters, state.step).net)
+    x = network_input(examples.x, moments)
+    outputs = intermediates(net, state.params, state.state, x, train=True, key=key)
+    dead, saturated = shares(dict(walk(net)), outputs)
+    return {
+        path: {
+            "mean": y.mean(),
+            "deviation": y.std(),
+            **({"dead": dead[path]} if path in dead else {}),
+            **({"saturated": saturated[path]} if path in saturated else {}),
+        }
+        for path, y in outputs.items()
+    }
+
+
+def shares(layers: dict[str, Layer], outputs: dict[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """By layer: the share of rectified units that are 0 for all examples, of outputs in the flat tails."""
+    dead, saturated = {}, {}
+    for path, layer in layers.items():
+        y = outputs[path]
+        if layer.kind in RECTIFIERS:
+            units = y.reshape(-1, y.shape[-1])
+            dead[path] = (units == 0).all(0).mean()
+        elif layer.kind in TAILS:
+            low, high = TAILS[layer.kind]
+            saturated[path] = ((y < low) | (y > high)).mean()
+    return dead, saturated
+
+
+def _state_updates(task: Task, state: TrainState, x: Array, key: Key) -> Array:
+    """Which share of the running statistics one training step changes."""
+    _, after = task.net.apply(state.params, state.state, x, train=True, key=key)
+    pairs = list(zip(_leaves(state.state), _leaves(after), strict=True))
+    return _share([jnp.any(old != new) for old, new in pairs])
+
+
+def _noise(net: Layer, quiet: Layer, state: TrainState, x: Array, key: Key) -> Array:
+    if quiet is net:
+        return jnp.asarray(jnp.nan)
+
+    def outputs(key: Key) -> Array:
+        return net.apply(state.params, state.state, x, train=True, key=key)[0]
+
+    drawn = jax.vmap(outputs)(jax.random.split(key, 8))
+    signal = quiet.apply(state.params, state.state, x, train=True, key=key)[0]
+    return drawn.var(0).mean() / signal.var(0).mean()
+
+
+def _independence(task: Task, state: TrainState, x: Array, y: Array) -> Array:
+    """The loss of half of the examples beside others, in evaluation mode, where batch norm mixes none."""
+    half = len(x) // 2
+    if half == 0:
+        return jnp.asarray(jnp.nan)
+
+    def losses(x: Array) -> Array:
+        return task.loss(task.net.apply(state.params, state.state, x)[0], y)[:half]
+
+    before = losses(x)
+    after = losses(jnp.concatenate([x[:half], x[half:][::-1] + 1]))
+    return jnp.abs(after - before).max() / (jnp.abs(before).mean() + 1e-12)
+
+
+def _optimizer(optimizer: Optimizer, params: Params, grads: Params) -> dict[str, Array]:
+    """Clipping and memory of an optimizer, told by what it does to a gradient."""
+    zeros = jax.tree.map(jnp.zeros_like, params)
+
+    def first(grads: Params) -> Params:
+        return optimizer.update(grads, optimizer.init(zeros), zeros)[0]
+
+    # A clipped gradient gives the same step when it is a million times smaller. So it does to Adam, whose
+    # step, though, does not point along the gradient.
+    step, tiny = first(grads), first(jax.tree.map(lambda g: g * 1e-6, grads))
+    size, tiny_size = global_norm(step), global_norm(tiny)
+    along = sum(jnp.vdot(u, -g) for u, g in zip(_leaves(step), _leaves(grads), strict=True))
+    aligned = along > 0.999 * size * global_norm(grads)
+    clipped = jnp.where(aligned & (size > 0), 1e6 * tiny_size / size, 1.0)
+
+    def rest(carry: tuple[Any, Any], _: None) -> tuple[Any, Array]:
+        state, params = carry
+        updates, state = optimizer.update(zeros, state, params)
+        return (state, apply_updates(params, updates)), global_norm(updates)
+
+    updates, opt_state = optimizer.update(grads, optimizer.init(zeros), zeros)
+    start = (opt_state, apply_updates(zeros, updates))
+    _, sizes = lax.scan(rest, start, None, length=_MEMORY_STEPS)
+    return {"clipping": clipped, "memory": jnp.where(size > 0, sizes[-1] / size, jnp.nan)}
+
+
+def trained_for(
+    make: Make,
+    hyperparameters: Any,
+    factor: Array | float,
+    key: Key,
+    batches: Batch,
+    moments: Moments | None,
+    *,
+    penalized: bool = True,
+) -> Array:
+    """The training loss of each of a few steps, without penalty, with all updates `factor` times as large.
+
+    Args:
+        make, hyperparameters: see `fnn.fit`; numbers, no schedules.
+        factor: of the learning rate.
+        key: of the run.
+        batches: raw examples, each leaf with an axis (steps, batch, …).
+        moments: of the training inputs.
+        penalized: whether the penalties are trained on.
+
+    Returns:
+        (steps,).
+    """
+
+    def scaled(values: Any) -> Task:
+        task = Task(*make(values))
+        scaled = task._replace(optimizer=scaled_optimizer(task.optimizer, factor))
+        return scaled if penalized else scaled._replace(penalties=())
+
+    first = jax.tree.map(lambda leaf: leaf[0], batches)
+    state = init_state(scaled, hyperparameters, key, first.x, moments)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Array]:
+        state, metrics = train_step(scaled, hyperparameters, state, batch)
+        return state, metrics.loss
+
+    return lax.scan(step, state, batches)[1]
+
+
+def overfit(
+    make: Make,
+    hyperparameters: Any,
+    factor: Array | float,
+    key: Key,
+    examples: Any,
+    moments: Moments | None,
+    *,
+    steps: int = 400,
+) -> tuple[Array, Array]:
+    """Train on a few examples alone, without penalties, dropout and augmentation, until they are learnt.
+
+    Returns:
+        The accuracy at the end (NaN without classes), and how far the mean loss is above the lowest that any
+        outputs have: with label smoothing that is not 0.
+    """
+    state = init_state(make, hyperparameters, key, examples.x, moments)
+    task = task_at(make, hyperparameters, state.step)
+    net, optimizer = without_noise(task.net), scaled_optimizer(task.optimizer, factor)
+    x, y = network_input(examples.x, moments), examples.y
+    frozen, trained = task.cut(state.params)
+    floor = _lowest_loss(task, net.apply(state.params, state.state, x, train=True, key=key)[0], y)
+
+    def loss(trained: Params) -> tuple[Array, Array]:
+        outputs, _ = net.apply(combine(frozen, trained), state.state, x, train=True, key=key)
+        right = accuracy(outputs, y).mean() if has_classes(y) else jnp.asarray(jnp.nan)
+        return task.loss(outputs, y).mean(), right
+
+    def unfinished(carry: tuple) -> Array:
+        count, _, _, excess, right = carry
+        return (count < steps) & ~((excess <= 0.005) & (right != 0))
+
+    def step(carry: tuple) -> tuple:
+        count, trained, opt_state, _, _ = carry
+        (value, right), grads = jax.value_and_grad(loss, has_aux=True)(trained)
+        updates, opt_state = optimizer.update(grads, opt_state, trained)
+        return count + 1, apply_updates(trained, updates), opt_state, value - floor, right
+
+    nothing = jnp.asarray(jnp.inf, jnp.float32)
+    start = (0, trained, optimizer.init(trained), nothing, jnp.zeros((), jnp.float32))
+    *_, excess, right = lax.while_loop(unfinished, step, start)
+    return right, jnp.where(jnp.isnan(excess), jnp.inf, excess)
+
+
+def _lowest_loss(task: Task, outputs: Array, y: Array) -> Array:
+    """The mean loss of the best outputs that favour each right class by the same number."""
+    if not has_classes(y):
+        return jnp.zeros(())
+    right = jax.nn.one_hot(y, outputs.shape[-1], dtype=outputs.dtype)
+    return jnp.min(
+        jnp.stack([task.loss(size * right, y).mean() for size in (1, 2, 3, 4, 5, 6, 8, 10, 15, 30, 60)])
+    )
+
+
+def scaled_optimizer(optimizer: Optimizer, factor: Array | float) -> Optimizer:
+    """The same optimizer with every update times a factor, as if all its learning rates were."""
+
+    def update(grads: Params, state: Any, params: Params) -> tuple[Params, Any]:
+        updates, state = optimizer.update(grads, state, params)
+        return jax.tree.map(lambda u: (u * factor).astype(u.dtype), updates), state
+
+    return Optimizer(optimizer.init, update)
+
+
+def without_noise(net: Any) -> Layer:
+    """The same network without its dropout layers; the very same where it has none."""
+    net = as_layer(net)
+    if "dropout" in net.kind:
+        return as_layer(_identity)
+    if not net.children or net.rebuild is None:
+        return net
+    children = tuple((name, without_noise(child)) for name, child in net.children)
+    same = all(new is old for (_, new), (_, old) in zip(children, net.children, strict=True))
+    return net if same else net.rebuild(children)
+
+
+def _identity(x: Array) -> Array:
+    return x
+
+
+def _leaves(tree: Any) -> list[Array]:
+    return jax.tree.leaves(tree)
+
+
+def _size(tree: Any) -> int:
+    return sum(leaf.size for leaf in _leaves(tree))
+
+
+def _share(truths: list[Array]) -> Array:
+    """The share of them that hold; NaN of none."""
+    return jnp.stack(truths).mean() if truths else jnp.asarray(jnp.nan)
+
+
+def _largest(by_layer: dict[str, Array]) -> Array:
+    return jnp.stack(list(by_layer.values())).max() if by_layer else jnp.asarray(jnp.nan)
