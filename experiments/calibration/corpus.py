@@ -7,9 +7,10 @@ other is broken. All runs of a configuration are one population: what is broken 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -41,11 +42,11 @@ DATA = {"labels": False, "sorted": False, "raw": False, "leak": False}
 class Breakage(NamedTuple):
     """One way to break a run: what is replaced, and where it can happen."""
 
-    values: dict[str, float] = {}
-    rate: float = 1.0
-    data: str = ""
+    values: Mapping[str, float] = MappingProxyType({})
+    rate: float = 1.0  # times the best one
+    data: str = ""  # what is wrong with them
     needs: str = ""  # what the network or optimizer must have
-    freeze: bool = False
+    freeze: bool = False  # its first layer
 
 
 BREAKAGES: dict[str, Breakage] = {
@@ -134,13 +135,13 @@ NETS: dict[str, tuple[Callable[[dict], Any], str, int]] = {
         _classifier(fnn.flatten, *(fnn.linear(48), fnn.relu) * 3, HEAD), "hidden", 20,
     ),
     "MLP, leaky ReLU": (
-        _classifier(fnn.flatten, fnn.linear(64), fnn.leaky_relu, fnn.linear(32), fnn.leaky_relu, HEAD), "hidden", 20,
+        _classifier(fnn.flatten, *(fnn.linear(48), fnn.leaky_relu) * 2, HEAD), "hidden", 20,
     ),
     "MLP, tanh": (
         _classifier(fnn.flatten, xavier(64), fnn.tanh, xavier(32), fnn.tanh, HEAD), "hidden", 20,
     ),
     "MLP, sigmoid": (_classifier(fnn.flatten, xavier(64), fnn.sigmoid, HEAD), "hidden", 20),
-    "MLP, ELU": (_classifier(fnn.flatten, fnn.linear(64), fnn.elu, fnn.linear(64), fnn.elu, HEAD), "hidden", 20),
+    "MLP, ELU": (_classifier(fnn.flatten, *(fnn.linear(64), fnn.elu) * 2, HEAD), "hidden", 20),
     "MLP, maxout": (_classifier(fnn.flatten, fnn.maxout(32, 2), HEAD), "hidden", 20),
     "MLP, dropout": (
         _classifier(fnn.flatten, fnn.linear(96), fnn.relu, drop, HEAD), "hidden dropout", 20,
@@ -155,14 +156,15 @@ NETS: dict[str, tuple[Callable[[dict], Any], str, int]] = {
     ),
     "CNN, batch norm, dropout": (
         _classifier(
-            fnn.conv(8, 3, bias=False), norm, fnn.relu, fnn.max_pool(2), fnn.conv(16, 3, bias=False), norm, fnn.relu,
-            fnn.flatten, drop, HEAD,
+            fnn.conv(8, 3, bias=False), norm, fnn.relu, fnn.max_pool(2),
+            fnn.conv(16, 3, bias=False), norm, fnn.relu, fnn.flatten, drop, HEAD,
         ),
         "hidden conv batch_norm dropout", 12,
     ),
     "ResNet": (
         _classifier(
-            fnn.conv(8, 3, bias=False), norm, fnn.relu, residual_block(8), fnn.relu, fnn.max_pool(2), fnn.flatten, HEAD
+            fnn.conv(8, 3, bias=False), norm, fnn.relu, residual_block(8), fnn.relu, fnn.max_pool(2),
+            fnn.flatten, HEAD,
         ),
         "hidden conv batch_norm", 12,
     ),
@@ -194,19 +196,20 @@ OPTIMIZERS: dict[str, tuple[Callable[[Any, dict], Any], float, float, str]] = {
 }
 
 CONFIGURATIONS: tuple[tuple[str, str, str], ...] = (
-    ("digits", "linear", "SGD"), ("digits", "linear", "Adam"),
-    ("Fashion-MNIST", "linear", "AdamW"), ("synthetic", "linear", "momentum"),
-    ("digits", "MLP", "momentum"), ("Fashion-MNIST", "MLP", "Adam"),
-    ("synthetic", "MLP", "SGD"), ("digits", "MLP, 3 hidden", "Adam"),
-    ("Fashion-MNIST", "MLP, 3 hidden", "Nesterov"), ("synthetic", "MLP, 3 hidden", "RMSProp"),
-    ("digits", "MLP, tanh", "AdaGrad"), ("synthetic", "MLP, tanh", "Adam"),
-    ("digits", "MLP, dropout", "RMSProp"), ("Fashion-MNIST", "MLP, dropout", "NAdam"),
-    ("synthetic", "MLP, dropout", "Adam"), ("digits", "MLP, batch norm", "Lion"),
-    ("Fashion-MNIST", "MLP, batch norm", "Adam"), ("synthetic", "MLP, batch norm", "Nesterov"),
+    ("digits", "linear", "SGD"), ("Fashion-MNIST", "linear", "Nesterov"),
+    ("Fashion-MNIST", "linear", "AdamW"), ("synthetic", "linear", "AdaGrad"),
+    ("digits", "MLP", "momentum"), ("digits", "MLP", "AdaMax"),
+    ("synthetic", "MLP", "SGD"), ("synthetic", "MLP, 3 hidden", "NAdam"),
+    ("Fashion-MNIST", "MLP, 3 hidden", "Nesterov"), ("Fashion-MNIST", "MLP, 3 hidden", "RMSProp"),
+    ("digits", "MLP, tanh", "AdaGrad"), ("Fashion-MNIST", "MLP, tanh", "momentum"),
+    ("digits", "MLP, dropout", "RMSProp"), ("digits", "MLP, dropout", "Nesterov"),
+    ("synthetic", "MLP, dropout", "Adam"), ("synthetic", "MLP, batch norm", "Lion"),
+    ("Fashion-MNIST", "MLP, batch norm", "Adam"), ("digits", "MLP, batch norm", "SGD"),
     ("Fashion-MNIST", "MLP, ELU", "AdaMax"), ("digits", "MLP, leaky ReLU", "LAMB"),
     ("synthetic", "MLP, maxout", "AdaDelta"), ("digits", "MLP, sigmoid", "Nesterov"),
     ("digits", "CNN", "Adam"), ("Fashion-MNIST", "CNN", "momentum"),
-    ("Fashion-MNIST", "CNN, batch norm, dropout", "AdamW"), ("digits", "CNN, batch norm, dropout", "Nesterov"),
+    ("Fashion-MNIST", "CNN, batch norm, dropout", "AdamW"),
+    ("digits", "CNN, batch norm, dropout", "Nesterov"),
     ("digits", "ResNet", "Muon"), ("Fashion-MNIST", "ResNet", "Adam"),
     ("digits", "sigmoids, 6 deep", "SGD"), ("Fashion-MNIST", "sigmoids, 6 deep", "momentum"),
     ("synthetic", "sigmoids, 6 deep", "SGD"), ("digits", "sigmoids, 6 deep", "AdaGrad"),
@@ -223,6 +226,7 @@ class Make:
     frozen: bool = False
 
     def __call__(self, values: dict[str, Any]) -> fnn.Task:
+        """The task of one run."""
         net = fnn.serial(NETS[self.net][0](values), _output(values))
 
         def scaled_init(key: Any, x: Any) -> Any:
@@ -402,6 +406,15 @@ class Run(NamedTuple):
     numbers: dict[str, float]
 
 
+class Trained(NamedTuple):
+    """A run, and what it recorded."""
+
+    kind: str
+    rate: float
+    member: Member
+    record: dict[str, Any]
+
+
 def runs_of(dataset: str, net: str, optimizer: str, *, log: Callable[[str], None] = print) -> list[Run]:
     """All runs of one configuration."""
     name = f"{dataset}, {net}, {optimizer}"
@@ -412,55 +425,56 @@ def runs_of(dataset: str, net: str, optimizer: str, *, log: Callable[[str], None
     how = "map" if "conv" in has else "vmap"
     make = Make(net, optimizer)
 
-    def member(rate: float, seed: int, breakage: Breakage = Breakage()) -> Member:
-        values = SOUND | breakage.values | {"rate": rate * breakage.rate}
+    def member(rate: float, seed: int, breakage: Breakage) -> Member:
+        values = SOUND | dict(breakage.values) | {"rate": rate * breakage.rate}
         broken = DATA | ({breakage.data: True} if breakage.data else {})
         return Member(as_values(values), {k: jnp.asarray(v) for k, v in broken.items()}, jax.random.key(seed))
 
+    def population(make: Make, runs: list[tuple[str, float, Member]]) -> list[Trained]:
+        members = _stacked([member for *_, member in runs])
+        found = jax.device_get(train_all(make, members, shared, every, how))
+        records = [jax.tree.map(lambda leaf, i=i: leaf[i], found) for i in range(len(runs))]
+        return [Trained(*run, record) for run, record in zip(runs, records, strict=True)]
+
     rates = np.geomspace(low, high, RATES)
-    grid = [(rate, seed) for rate in rates for seed in SEEDS]
-    found = jax.device_get(train_all(make, _stacked([member(*m) for m in grid]), shared, every, how))
-    accuracy = np.nan_to_num(found["validation_accuracy"][:, -max(1, epochs // 10) :].mean(1))
+    deep = net.startswith("sigmoids")
+    kind = "deep sigmoid stack" if deep else "sound"
+    grid = population(
+        make, [(kind, rate, member(rate, seed, Breakage())) for rate in rates for seed in SEEDS]
+    )
+    accuracy = np.array([_end(run.record["validation_accuracy"]) for run in grid])
     by_rate = accuracy.reshape(RATES, len(SEEDS)).mean(1)
     best = float(rates[by_rate.argmax()])
-    deep = net.startswith("sigmoids")
-    sound = [] if deep else [i for i in range(len(grid)) if accuracy[i] >= by_rate.max() - 0.02]
-    chosen: list[tuple[str, float, Member, dict]] = [
-        ("sound", grid[i][0], member(*grid[i]), jax.tree.map(lambda leaf, i=i: leaf[i], found)) for i in sound
-    ]
     if deep:
-        picks = [int(by_rate.argmax()) * len(SEEDS) + s for s in range(len(SEEDS))]
-        chosen += [
-            ("deep sigmoid stack", best, member(*grid[i]), jax.tree.map(lambda leaf, i=i: leaf[i], found))
-            for i in picks
-        ]
-    can = f"{has} {offers}".split()
-    plain = [k for k, b in BREAKAGES.items() if not deep and not b.freeze and (not b.needs or b.needs in can)]
-    frozen = [k for k, b in BREAKAGES.items() if not deep and b.freeze and b.needs in can]
-    for kinds, its_make in ((plain, make), (frozen, replace(make, frozen=True))):
-        broken = [(kind, member(best, seed, BREAKAGES[kind])) for kind in kinds for seed in SEEDS[:1]]
-        if broken:
-            members = _stacked([m for _, m in broken])
-            result = jax.device_get(train_all(its_make, members, shared, every, how))
-            of_kind = [
-                (kind, best, m, jax.tree.map(lambda leaf, i=i: leaf[i], result))
-                for i, (kind, m) in enumerate(broken)
-            ]
-            if its_make is make:
-                chosen += of_kind
-            else:
-                return_frozen = of_kind
-    runs = _with_numbers(name, make, chosen, data, shared, how, every)
-    if frozen:
-        runs += _with_numbers(name, replace(make, frozen=True), return_frozen, data, shared, how, every)
-    log(
-        f"{name}: best rate {best:.3g} with {by_rate.max():.3f}, {len(sound)} sound, {len(runs) - len(sound)} broken"
-    )
+        groups = [(make, [run for run in grid if run.rate == best])]
+    else:
+        can = f"{has} {offers}".split()
+        kinds = [kind for kind, breakage in BREAKAGES.items() if not breakage.needs or breakage.needs in can]
+        sound = [run for run, reached in zip(grid, accuracy, strict=True) if reached >= by_rate.max() - 0.02]
+        groups = [(make, sound)]
+        for freeze in (False, True):
+            broken = [kind for kind in kinds if BREAKAGES[kind].freeze == freeze]
+            its_make = replace(make, frozen=freeze)
+            if broken:
+                runs = [(kind, best, member(best, SEEDS[0], BREAKAGES[kind])) for kind in broken]
+                groups.append((its_make, population(its_make, runs)))
+    runs = [
+        run
+        for make, trained in groups
+        for run in _with_numbers(name, make, trained, data, shared, how, every)
+    ]
+    count = sum(run.kind == "sound" for run in runs)
+    log(f"{name}: best rate {best:.3g} with {by_rate.max():.3f}, {count} sound, {len(runs) - count} broken")
     return runs
 
 
+def _end(accuracy: np.ndarray) -> float:
+    """The mean of the last tenth of the epochs; 0 where the run diverged."""
+    return float(np.nan_to_num(accuracy)[-max(1, len(accuracy) // 10) :].mean())
+
+
 def _with_numbers(
-    name: str, make: Make, chosen: list, data: fnn.Splits, shared: Shared, how: str, every: int
+    name: str, make: Make, chosen: list[Trained], data: fnn.Splits, shared: Shared, how: str, every: int
 ) -> list[Run]:
     batches = short_batches(data.train, np.random.default_rng(0).permutation(len(data.train.x)))
     rows = np.concatenate([np.flatnonzero(data.train.y == label)[:2] for label in np.unique(data.train.y)])

@@ -57,6 +57,7 @@ class Recorder:
             "watch_every": self.every,
             "same_class": float(np.square(shares).sum()),
             "validation_examples": len(prepared.data.validation.x),
+            "layers": [row.path for row in prepared.summary.rows],  # in network order
         }
         self._write([about])
 

@@ -88,13 +88,14 @@ def draw_layers(records: Path, path: Path) -> bool:
     rows = [json.loads(line) for line in records.read_text().splitlines()] if records.exists() else []
     watched = [row for row in rows if "update_ratio" in row]
     probes = [row for row in rows if "probe" in row]
-    found = {"log10 of ‖Δw‖ / ‖w‖": _by_layer(watched, lambda row: row["update_ratio"], np.log10)}
+    order = rows[0]["layers"] if rows else []
+    found = {"log10 of ‖Δw‖ / ‖w‖": _by_layer(watched, order, lambda row: row["update_ratio"], np.log10)}
     for name, title in (
         ("dead_units", "share of dead rectified units"),
         ("saturated_units", "share of outputs in the flat tails"),
         ("statistics", "distance of running statistics, in deviations"),
     ):
-        found[title] = _by_layer(probes, lambda row, name=name: row["probe"].get(name, {}))
+        found[title] = _by_layer(probes, order, lambda row, name=name: row["probe"].get(name, {}))
     maps = {title: values for title, values in found.items() if values is not None}
     if not maps:
         return False
@@ -104,11 +105,10 @@ def draw_layers(records: Path, path: Path) -> bool:
         figure.subplots(len(maps), squeeze=False, height_ratios=heights)[:, 0], maps.items(), strict=True
     ):
         _plain(axes, title)
-        limits = (
-            {"vmin": -5, "vmax": -1, "cmap": "RdBu_r"}
-            if title.startswith("log10")
-            else {"vmin": 0, "cmap": _SHADES}
-        )
+        if title.startswith("log10"):
+            limits: dict[str, Any] = {"vmin": -5, "vmax": -1, "cmap": "RdBu_r"}
+        else:
+            limits = {"vmin": 0, "vmax": 1, "cmap": _SHADES}
         image = axes.pcolormesh(steps, np.arange(len(layers)), values, shading="nearest", **limits)
         axes.set_yticks(range(len(layers)), list(map(_short, layers)), fontsize=8)
         axes.invert_yaxis()
@@ -120,11 +120,17 @@ def draw_layers(records: Path, path: Path) -> bool:
     return True
 
 
-def _by_layer(rows: list, of: Any, scale: Any = None) -> tuple[np.ndarray, list[str], np.ndarray] | None:
-    """Steps, layers and the values (layers, steps); None where there are fewer than two steps."""
+def _by_layer(
+    rows: list[dict[str, Any]], order: list[str], of: Any, scale: Any = None
+) -> tuple[np.ndarray, list[str], np.ndarray] | None:
+    """Steps, layers in network order, and the values (layers, steps); None of fewer than two steps."""
     if len(rows) < 2 or not of(rows[0]):
         return None
-    layers = list(of(rows[0]))
+
+    def place(path: str) -> int:
+        return next((i for i, layer in enumerate(order) if f"{path}/".startswith(f"{layer}/")), len(order))
+
+    layers = sorted(of(rows[0]), key=place)
     values = np.array([[of(row)[layer] for row in rows] for layer in layers], float)
     with np.errstate(divide="ignore", invalid="ignore"):
         values = values if scale is None else scale(values)

@@ -199,7 +199,7 @@ def _learnt_by_heart(
     for factor in _OVERFIT_FACTORS:
         right, excess = map(float, _overfit(make, values, factor, key, sample, means))
         tried.append((right, excess, factor))
-        if excess <= 0.01 and right != 0:
+        if excess <= 0.01 and not right < 1:
             return tried[-1]
     return max(tried, key=lambda t: (0 if math.isnan(t[0]) else t[0], -t[1]))
 

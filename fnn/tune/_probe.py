@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from fnn._types import Array
 from fnn.nn._layer import intermediates, walk
+from fnn.ops._norm import per_channel
 from fnn.train._state import Make, TrainState, network_input, task_at
 from fnn.tune._start import shares
 
@@ -34,8 +35,9 @@ def probe(make: Make, hyperparameters: Any, state: TrainState, x: Any) -> dict[s
     for path, layer in layers.items():
         if layer.kind == "batch_norm":
             own = _at(state.params, path)
+            y = outputs[path]
             scale = jnp.where(own["scale"] == 0, jnp.nan, own["scale"])
-            normal = (outputs[path] - own["bias"]) / scale
+            normal = (y - per_channel(own["bias"], y.ndim)) / per_channel(scale, y.ndim)
             axes = tuple(range(normal.ndim - 1))
             mean, deviation = normal.mean(axes), normal.std(axes)
             each = jnp.square(mean) + jnp.square(jnp.log(deviation + 1e-3))

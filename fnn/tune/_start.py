@@ -226,19 +226,26 @@ def _optimizer(optimizer: Optimizer, params: Params, grads: Params) -> dict[str,
     # step, though, does not point along the gradient.
     step, tiny = first(grads), first(jax.tree.map(lambda g: g * 1e-6, grads))
     size, tiny_size = global_norm(step), global_norm(tiny)
-    along = sum(jnp.vdot(u, -g) for u, g in zip(_leaves(step), _leaves(grads), strict=True))
-    aligned = along > 0.999 * size * global_norm(grads)
+    aligned = _along(step, grads) > 0.999 * size * global_norm(grads)
     clipped = jnp.where(aligned & (size > 0), 1e6 * tiny_size / size, 1.0)
 
-    def rest(carry: tuple[Any, Any], _: None) -> tuple[Any, Array]:
+    def follow(carry: tuple[Any, Any], sign: Array) -> tuple[Any, Array]:
         state, params = carry
-        updates, state = optimizer.update(zeros, state, params)
-        return (state, apply_updates(params, updates)), global_norm(updates)
+        given = jax.tree.map(lambda g: (sign * g).astype(g.dtype), grads)
+        updates, state = optimizer.update(given, state, params)
+        return (state, apply_updates(params, updates)), _along(updates, grads)
 
-    updates, opt_state = optimizer.update(grads, optimizer.init(zeros), zeros)
-    start = (opt_state, apply_updates(zeros, updates))
-    _, sizes = lax.scan(rest, start, None, length=_MEMORY_STEPS)
-    return {"clipping": clipped, "memory": jnp.where(size > 0, sizes[-1] / size, jnp.nan)}
+    # The gradient holds for 100 steps and then turns: for how long do the updates go on as before?
+    signs = jnp.concatenate([jnp.ones(_MEMORY_STEPS), -jnp.ones(_MEMORY_STEPS)])
+    _, along = lax.scan(follow, (optimizer.init(zeros), zeros), signs)
+    return {"clipping": clipped, "memory": (along[_MEMORY_STEPS:] > 0).mean()}
+
+
+def _along(updates: Params, grads: Params) -> Array:
+    """How far updates go down a gradient."""
+    return sum(
+        (jnp.vdot(u, -g) for u, g in zip(_leaves(updates), _leaves(grads), strict=True)), jnp.zeros(())
+    )
 
 
 def trained_for(
@@ -310,7 +317,7 @@ def overfit(
 
     def unfinished(carry: tuple) -> Array:
         count, _, _, excess, right = carry
-        return (count < steps) & ~((excess <= 0.005) & (right != 0))
+        return (count < steps) & ~((excess <= 0.005) & ~(right < 1))
 
     def step(carry: tuple) -> tuple:
         count, trained, opt_state, _, _ = carry

@@ -167,13 +167,13 @@ CHECKS: dict[str, Check] = {
         "Pascanu, Mikolov and Bengio (2013), On the difficulty of training recurrent neural networks",
     ),
     "memory": Check(
-        "start", "what is left of a gradient's effect on the updates after 100 steps",
-        0.5, 0.8, "high", "lower the momentum: 0.9 forgets in tens of steps, 0.999 in thousands",
+        "start", "for which share of 100 steps the updates go on when a gradient of 100 steps turns",
+        0.6, 0.8, "high", "lower the momentum: 0.9 forgets in tens of steps, 0.999 in thousands",
         "Sutskever et al. (2013), On the importance of initialization and momentum in deep learning",
     ),
     "rate_high": Check(
         "start", "log10 of the learning rate over that which fell fastest in the range test",
-        1.3, 1.8, "high", "lower the learning rate by this many powers of ten",
+        0.4, 0.9, "high", "lower the learning rate by this many powers of ten",
         "Smith (2017), Cyclical learning rates for training neural networks",
     ),
     "rate_low": Check(
@@ -200,22 +200,22 @@ CHECKS: dict[str, Check] = {
     # While it trains and after it.
     "diverged": Check(
         "curve", "the training loss at the end over the one at the start",
-        1.0, 1.3, "high", "lower the learning rate, or clip the gradient by its norm",
+        1.05, 1.3, "high", "lower the learning rate, or clip the gradient by its norm",
         _CS231N,
     ),
     "barely_moves": Check(
         "curve", "the part of the training loss that the run removed",
-        0.1, 0.03, "low", "raise the learning rate",
+        0.3, 0.1, "low", "raise the learning rate",
         _CS231N,
     ),
     "jumps": Check(
         "curve", "how far the training loss goes up in all, over its whole range",
-        6.0, 20.0, "high", "lower the learning rate, or take larger batches",
+        1.0, 3.0, "high", "lower the learning rate, or take larger batches",
         _CS231N,
     ),
     "high_plateau": Check(
         "curve", "the loss of the last tenth over the lowest to be had, where the first tenth made the fall",
-        _INF, _INF, "high", "lower the learning rate, at once or when the fall ends",
+        0.4, _INF, "high", "lower the learning rate, at once or when the fall ends",
         _CS231N,
     ),
     "late_fall": Check(
@@ -230,22 +230,22 @@ CHECKS: dict[str, Check] = {
     ),
     "update_ratio_high": Check(
         "training", "log10 of the largest of the layers' median ratios ‖Δw‖/‖w‖",
-        -1.0, -0.3, "high", "lower the learning rate: about 1e-3 is usual",
+        -0.5, 0.0, "high", "lower the learning rate: about 1e-3 is usual",
         _CS231N,
     ),
     "update_ratio_low": Check(
         "training", "log10 of the largest of the layers' median ratios ‖Δw‖/‖w‖",
-        -5.0, -6.0, "low", "raise the learning rate: about 1e-3 is usual",
+        -4.0, -5.0, "low", "raise the learning rate: about 1e-3 is usual",
         _CS231N,
     ),
     "statistics": Check(
         "training", "how far running statistics are from those of the data, in deviations",
-        1.0, 3.0, "high", "lower the momentum of batch norm, or train longer: evaluation uses them",
+        0.5, 2.0, "high", "lower the momentum of batch norm, or train longer: evaluation uses them",
         "Ioffe and Szegedy (2015), Batch Normalization",
     ),
     "dead_units": Check(
         "training", "the largest share of a layer's rectified units that are 0 for every probed example",
-        0.7, 0.98, "high", "lower the learning rate, or take leaky ReLU",
+        0.65, _INF, "high", "lower the learning rate, or take leaky ReLU",
         "Maas, Hannun and Ng (2013), Rectifier nonlinearities improve neural network acoustic models",
     ),
     "saturated_units": Check(
@@ -255,7 +255,7 @@ CHECKS: dict[str, Check] = {
     ),
     "overfitting": Check(
         "curve", "the gap of training and validation accuracy, beyond two standard errors",
-        0.12, _INF, "high", "more regularization, more data or augmentation, or stop earlier",
+        0.2, _INF, "high", "more regularization, more data or augmentation, or stop earlier",
         _CS231N,
     ),
     "validation_rise": Check(
@@ -270,7 +270,7 @@ CHECKS: dict[str, Check] = {
     ),
     "still_falling": Check(
         "curve", "how much the last fifth of the run lowered the validation loss, relative",
-        0.25, _INF, "high", "train longer",
+        0.4, _INF, "high", "train longer",
         _CS231N,
     ),
 }  # fmt: skip

@@ -1,0 +1,138 @@
+"""`fnn check`: configs, runs and curves of other frameworks; what `fnn train` records for it."""
+
+import json
+import sys
+
+import pytest
+from run_cases import SMALL
+
+from fnn.run.cli import main
+
+EPOCHS = "epoch,train_loss,val_loss,acc,val_acc\n" + "".join(
+    f"{e},{2.3 * 0.7**e:.4f},{2.3 * 0.75**e + 0.1:.4f},{1 - 0.7**e:.3f},{1 - 0.75**e:.3f}\n"
+    for e in range(1, 16)
+)
+
+
+def run(monkeypatch, capsys, *arguments):
+    """The exit code, what is printed and what is complained."""
+    monkeypatch.setattr(sys, "argv", ["fnn", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    output, errors = capsys.readouterr()
+    return ended.value.code, output, errors
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("check") / "small.toml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(config):
+    directory = config.parent / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["fnn", "train", str(config), f'run.directory="{directory}"'])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 0
+    return directory
+
+
+def test_a_sound_config_passes(config, monkeypatch, capsys):
+    code, output, _ = run(monkeypatch, capsys, "check", config, "--json")
+    found = json.loads(output)
+    assert code == 0
+    assert not [f for f in found["findings"] if f["verdict"] == "FAIL"]
+    assert set(found) == {"findings", "rates", "losses", "suggested", "stable", "layers"}
+    assert set(found["findings"][0]) == {"id", "verdict", "value", "threshold", "why", "advice", "source"}
+
+
+def test_a_check_that_fails_ends_in_1_and_is_shown_first(config, monkeypatch, capsys):
+    cosine = "optimizer.learning_rate={cosine = {peak = 30.0}}"
+    code, output, _ = run(monkeypatch, capsys, "check", config, cosine)
+    assert code == 1
+    assert output.startswith("FAIL rate_high")
+    assert "→ lower the learning rate" in output
+
+
+def test_training_records_its_layers_and_is_judged(trained, monkeypatch, capsys):
+    records = [json.loads(line) for line in (trained / "diagnostics.jsonl").read_text().splitlines()]
+    about, watched = records[0], [r for r in records if "update_ratio" in r]
+    steps = 3 * 18  # 1,150 examples in batches of 64
+    assert about["watch_every"] == 1
+    assert [r["step"] for r in watched] == list(range(steps))
+    assert [r["step"] for r in records if "probe" in r] == [18, 36, 54]
+    assert watched[0]["update_ratio"]["linear_1/bias"] is None
+    assert (trained / "figures" / "layers.png").stat().st_size > 10_000
+    assert json.loads((trained / "findings.json").read_text())
+    assert "<h2>Diagnosis</h2>" in (trained / "report.html").read_text()
+    code, output, _ = run(monkeypatch, capsys, "check", trained, "--json")
+    ids = {f["id"] for f in json.loads(output)["findings"]}
+    assert code == 0
+    assert {
+        "diverged",
+        "barely_moves",
+        "jumps",
+        "update_ratio_low",
+        "batch_purity",
+        "dead_units",
+        "overfitting",
+    } <= ids
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_curves_of_another_framework_are_judged(tmp_path, suffix, monkeypatch, capsys):
+    path = tmp_path / f"curves.{suffix}"
+    names, *rows = [line.split(",") for line in EPOCHS.splitlines()]
+    lines = [json.dumps(dict(zip(names, map(float, row), strict=True))) for row in rows]
+    path.write_text(EPOCHS if suffix == "csv" else "\n".join(lines))
+    code, output, _ = run(monkeypatch, capsys, "check", path, "--json")
+    assert code == 0
+    found = {f["id"]: f for f in json.loads(output)["findings"]}
+    assert {"diverged", "jumps", "overfitting", "validation_rise", "still_falling"} <= set(found)
+    assert "barely_moves" not in found  # means over epochs do not show the start
+
+
+def test_a_diverged_curve_fails(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "curves.csv"
+    path.write_text("step,loss\n1,2.3\n2,2.0\n3,nan\n")
+    code, output, _ = run(monkeypatch, capsys, "check", path)
+    assert code == 1
+    assert "FAIL diverged" in output
+    assert "no number at step 3" in output
+
+
+def test_a_larger_run_tells_whether_this_one_is_too_small(tmp_path, trained, monkeypatch, capsys):
+    code, output, _ = run(monkeypatch, capsys, "check", trained, "--against", trained, "--json")
+    assert code == 0
+    (found,) = [f for f in json.loads(output)["findings"] if f["id"] == "underfitting"]
+    assert (found["verdict"], found["value"]) == ("PASS", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "arguments", "says"),
+    [
+        ("absent.toml", None, (), "there is no config file"),
+        ("absent", None, (), "there is no run, config or file of curves"),
+        ("a.csv", "epoch,los\n1,2\n", (), "no column holds the training loss (loss or train_loss)"),
+        ("a.csv", "epoch,loss\n1,2\n2,x\n3,2\n", (), "expected a number, not 'x'"),
+        ("a.csv", "epoch,loss\n1,2\n2,1\n", (), "a curve of at least 3 losses is wanted, not of 2"),
+        ("a.jsonl", '{"loss": 1}\n{"loss"\n', (), "line 2: this is not JSON"),
+        ("a.jsonl", "3\n", (), "expected an object"),
+        ("a.csv", EPOCHS, ("train.epochs=3",), "is a finished run, where no key can be changed"),
+        ("a.toml", SMALL, ("--against", "b"), "only a finished run has curves to compare"),
+        ("a.toml", SMALL.replace("features = 10", "features = 9"), (), "must end in (batch, 10)"),
+        ("", None, (), "it has no metrics.jsonl"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path, name, text, arguments, says, monkeypatch, capsys):
+    path = tmp_path / name
+    if text is not None:
+        path.write_text(text)
+    code, output, errors = run(monkeypatch, capsys, "check", path, *arguments)
+    assert (code, output) == (2, "")
+    assert says in errors.replace("\n", " ")
+    assert "Traceback" not in errors

@@ -1,0 +1,114 @@
+"""`fnn.check` on whole data sets, and `fnn.probe` on trained networks."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+
+DATA = fnn.split(fnn.digits(), validation=0.2)
+
+
+def make(values):
+    """A sound network for digits."""
+    return fnn.serial(fnn.flatten, fnn.linear(10)), fnn.softmax_cross_entropy, fnn.adam(values["rate"])
+
+
+def complaints(checked: fnn.Checked) -> list[str]:
+    return [f.id for f in fnn.by_urgency(checked.findings) if f.verdict in ("WARN", "FAIL")]
+
+
+@pytest.fixture(scope="module")
+def sound() -> fnn.Checked:
+    return fnn.check(make, {"rate": 1e-2}, DATA)
+
+
+def test_a_sound_run_gets_no_complaint(sound):
+    assert complaints(sound) == []
+
+
+def test_every_check_of_data_and_start_is_made(sound):
+    wanted = [id for id, check in fnn.CHECKS.items() if check.stage in ("data", "start")]
+    assert [f.id for f in sound.findings] == wanted
+
+
+def test_the_range_test_is_reported_whole(sound):
+    assert len(sound.rates) == len(sound.losses) == 13
+    assert sound.suggested in sound.rates
+    assert sound.stable >= sound.suggested
+    best = min(sound.losses)
+    assert sound.losses[sound.rates.index(sound.suggested)] <= 1.02 * best
+
+
+def test_layers_come_in_network_order(sound):
+    assert list(sound.layers) == ["flatten_1", "linear_1"]
+    assert sound.layers["linear_1"]["deviation"] > 0
+
+
+@pytest.mark.parametrize(("rate", "id"), [(1e-6, "rate_low"), (10.0, "rate_high")])
+def test_a_rate_far_outside_is_said(rate, id):
+    assert complaints(fnn.check(make, {"rate": rate}, DATA))[0] == id
+
+
+def test_a_schedule_counts_with_its_largest_value(sound):
+    values = {"rate": fnn.cosine(1e-2, steps=500, warmup=0.1)}
+    assert fnn.check(make, values, DATA).losses == pytest.approx(sound.losses, rel=1e-3)
+
+
+def test_a_gradient_that_was_written_wrong_fails():
+    @jax.custom_vjp
+    def wrong(x):
+        return jnp.tanh(x)
+
+    wrong.defvjp(lambda x: (jnp.tanh(x), x), lambda x, dy: (dy * jnp.tanh(x),))
+
+    def wrong_make(values):
+        return fnn.serial(fnn.flatten, fnn.linear(8), wrong, fnn.linear(10)), *make(values)[1:]
+
+    found = {f.id: f for f in fnn.check(wrong_make, {"rate": 1e-2}, DATA).findings}
+    assert found["gradients"].verdict == "FAIL"
+
+
+def test_what_does_not_fit_together_is_said_before_anything_is_measured():
+    def nine(values):
+        return fnn.serial(fnn.flatten, fnn.linear(9)), *make(values)[1:]
+
+    with pytest.raises(ValueError, match="must end in \\(batch, 10\\)"):
+        fnn.check(nine, {"rate": 1e-2}, DATA)
+
+
+def test_running_statistics_that_fit_the_data_are_near_and_others_far():
+    x = np.random.default_rng(0).normal(3.0, 2.0, (500, 4)).astype(np.float32)
+    net = fnn.serial(fnn.batch_norm(), fnn.linear(2))
+
+    def batch_norm_make(values):
+        return net, fnn.softmax_cross_entropy, fnn.sgd(0.1)
+
+    state = fnn.init_state(batch_norm_make, (), jax.random.key(0), x)
+    far = fnn.probe(batch_norm_make, (), state, x)["statistics"]["batch_norm_1"]
+    assert float(far) == pytest.approx(math.sqrt(3.0**2 + math.log(2.0) ** 2), rel=0.05)
+    moments = {"batch_norm_1": {"mean": jnp.asarray(x.mean(0)), "var": jnp.asarray(x.var(0))}}
+    near = fnn.probe(batch_norm_make, (), state._replace(state=moments), x)["statistics"]["batch_norm_1"]
+    assert float(near) < 0.01
+
+
+def test_dead_units_and_flat_tails_are_counted():
+    def dead_make(values):
+        return (
+            fnn.serial(fnn.linear(4), fnn.relu, fnn.linear(3), fnn.tanh),
+            fnn.mean_squared_error,
+            fnn.sgd(0.1),
+        )
+
+    x = np.random.default_rng(0).normal(size=(50, 5)).astype(np.float32)
+    state = fnn.init_state(dead_make, (), jax.random.key(0), x)
+    params = state.params
+    params["linear_1"]["bias"] = jnp.array([-100.0, 0.0, 0.0, -100.0])
+    params["linear_2"]["bias"] = jnp.array([0.0, 0.0, 50.0])
+    params["linear_2"]["kernel"] = params["linear_2"]["kernel"] * 0
+    found = fnn.probe(dead_make, (), state._replace(params=params), x)
+    assert float(found["dead_units"]["relu_1"]) == 0.5
+    assert float(found["saturated_units"]["tanh_1"]) == pytest.approx(1 / 3)

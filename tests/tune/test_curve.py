@@ -1,0 +1,116 @@
+"""The shapes of learning curves, drawn by formula."""
+
+import math
+
+import numpy as np
+import pytest
+
+import fnn
+
+STEPS = np.arange(200.0)
+FALL = 0.1 + 2.2 * np.exp(-STEPS / 30)
+NONE = np.zeros(0)
+
+
+def judged(
+    loss, *, steps=STEPS, accuracy=NONE, validation_loss=NONE, validation_accuracy=NONE, **more
+) -> dict:
+    curves = fnn.Curves(steps, np.asarray(loss), accuracy, validation_loss, validation_accuracy, **more)
+    return {f.id: f for f in fnn.judge(curves)}
+
+
+def wrong(findings: dict) -> set[str]:
+    return {id for id, f in findings.items() if f.verdict in ("WARN", "FAIL")}
+
+
+def test_a_curve_that_falls_and_flattens_is_sound():
+    noise = 0.02 * np.random.default_rng(0).normal(size=200)
+    assert wrong(judged(FALL + noise)) == set()
+
+
+def test_a_curve_that_barely_moves_is_said_to():
+    found = judged(2.3 - 0.0001 * STEPS)
+    assert wrong(found) == {"barely_moves"}
+    assert found["barely_moves"].value == pytest.approx(0.0001 * 197 / 2.3, rel=0.05)
+
+
+def test_a_loss_that_is_no_number_diverged_and_the_step_is_named():
+    found = judged(np.where(STEPS > 120, np.nan, FALL))
+    assert found["diverged"].verdict == "FAIL"
+    assert found["diverged"].value == math.inf
+    assert "step 121" in found["diverged"].why
+
+
+def test_a_loss_that_ends_above_its_start_diverged():
+    assert judged(2.3 + 0.05 * STEPS)["diverged"].verdict == "FAIL"
+
+
+def test_ups_and_downs_are_summed_over_the_range():
+    zigzag = np.where(np.arange(50) % 2, 3.0, 1.0)
+    found = judged(zigzag, steps=np.arange(50.0))
+    assert found["jumps"].value == pytest.approx(25)
+    assert found["jumps"].verdict == "FAIL"
+
+
+def test_a_cliff_comes_late_and_an_exponential_does_not():
+    cliff = np.where(STEPS < 150, 2.3, 0.1)
+    assert judged(cliff)["late_fall"].verdict in ("WARN", "FAIL")
+    assert judged(0.1 + 2.2 * np.exp(-STEPS / 100))["late_fall"].value == pytest.approx(0.15, abs=0.07)
+
+
+def test_the_gap_is_counted_beyond_its_standard_error():
+    epochs = np.ones(20)
+    found = judged(FALL, accuracy=epochs, validation_accuracy=0.8 * epochs, validation_examples=400)
+    assert found["overfitting"].value == pytest.approx(0.2 - 2 * math.sqrt(0.8 * 0.2 / 400))
+    assert "it overfits" in found["overfitting"].why
+    close = judged(FALL, accuracy=0.81 * epochs, validation_accuracy=0.8 * epochs, validation_examples=400)
+    assert close["overfitting"].value == 0
+    assert "capacity" in close["overfitting"].why
+
+
+def test_a_validation_loss_that_rises_again_is_measured_from_its_lowest():
+    rising = np.concatenate([np.linspace(2, 0.5, 10), np.linspace(0.5, 2.5, 40)])
+    found = judged(FALL, validation_loss=rising)
+    assert found["validation_rise"].value == pytest.approx(np.mean(rising[-5:]) / 0.5 - 1)
+    assert found["validation_rise"].verdict == "WARN"
+
+
+def test_a_validation_loss_that_still_falls_wants_more_epochs():
+    assert judged(FALL, validation_loss=np.geomspace(2, 0.02, 20))["still_falling"].verdict == "WARN"
+    assert judged(FALL, validation_loss=np.full(20, 0.5))["still_falling"].value == 0
+
+
+def test_a_run_below_a_larger_reference_underfits():
+    def run(accuracy: float) -> fnn.Curves:
+        return fnn.Curves(STEPS, FALL, np.full(20, accuracy), NONE, np.full(20, accuracy), 1000)
+
+    (low,) = [f for f in fnn.judge(run(0.8), reference=run(0.9)) if f.id == "underfitting"]
+    (same,) = [f for f in fnn.judge(run(0.9), reference=run(0.9)) if f.id == "underfitting"]
+    assert low.value == pytest.approx(0.1 / math.sqrt((0.16 + 0.09) / 1000), rel=1e-3)
+    assert (low.verdict, same.verdict) == ("WARN", "PASS")
+
+
+def test_watched_records_give_the_update_ratio_and_the_purity_of_batches():
+    records = [
+        {"step": s, "loss": 1.0, "loss_max": 1.0, "update_ratio": {"a/kernel": 0.5, "a/bias": 9.0, "b/kernel": 1e-3},
+         "batch_purity": 0.55, "grad_norm": 1.0}
+        for s in range(20)
+    ]  # fmt: skip
+    curves = fnn.Curves(STEPS, FALL, NONE, NONE, NONE)
+    found = {f.id: f for f in fnn.judge(curves, records, same_class=0.1)}
+    assert found["update_ratio_high"].value == pytest.approx(math.log10(0.5))
+    assert "a/kernel" in found["update_ratio_high"].why
+    assert found["batch_purity"].value == pytest.approx(0.5)
+    assert found["batch_purity"].verdict == "FAIL"
+    spiked = [{**r, "loss_max": 500.0 if r["step"] == 7 else 1.0} for r in records]
+    (spike,) = [f for f in fnn.judge(curves, spiked) if f.id == "spikes"]
+    assert (spike.value, spike.verdict) == (500.0, "FAIL")
+
+
+def test_the_worst_layer_of_a_probe_is_named():
+    curves = fnn.Curves(STEPS, FALL, NONE, NONE, NONE)
+    found = {
+        f.id: f for f in fnn.judge(curves, (), {"dead_units": {"relu_1": 0.1, "relu_2": 1.0, "x": math.nan}})
+    }
+    assert found["dead_units"].verdict == "WARN"
+    assert "relu_2" in found["dead_units"].why

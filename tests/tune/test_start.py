@@ -1,0 +1,216 @@
+"""Numbers about a network before its first step: closed forms, and one thing broken after the other."""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn.tune._start import at_start, layer_statistics, overfit, trained_for, without_noise
+
+KEY = jax.random.key(0)
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(64, 12)).astype(np.float32)
+Y = (np.arange(64) % 4).astype(np.int32)
+EXAMPLES = fnn.Examples(X, Y)
+SOUND = {"rate": 0.1, "init": 1.0, "l2": 1e-4, "drop": 0.2, "momentum": 0.9, "clip": 1e9, "running": 0.9,
+         "relu": 0.0, "softmax": 0.0, "sign": 1.0}  # fmt: skip
+
+
+def make(values, *, freeze=()):
+    """A network in which every value can break something."""
+    net = fnn.serial(
+        fnn.linear(16), fnn.batch_norm(momentum=values["running"]), fnn.relu, fnn.dropout(values["drop"]), fnn.linear(4),
+        lambda z: jnp.where(values["relu"] > 0, jax.nn.relu(z), z),
+        lambda z: jnp.where(values["softmax"] > 0, jax.nn.softmax(z), z),
+    )  # fmt: skip
+
+    def init(key, x):
+        params, state = net.init(key, x)
+        for layer in ("linear_1", "linear_2"):
+            params[layer]["kernel"] *= values["init"]
+        return params, state
+
+    from dataclasses import replace
+
+    return fnn.Task(
+        replace(net, init=init),
+        lambda outputs, y: fnn.softmax_cross_entropy(values["sign"] * outputs, y),
+        fnn.chain(fnn.clip_by_global_norm(values["clip"]), fnn.momentum(values["rate"], values["momentum"])),
+        (lambda params: fnn.l2(params, values["l2"]),),
+        freeze=freeze,
+    )
+
+
+measured = jax.jit(at_start, static_argnums=0)
+
+
+def measure(values):
+    return measured(make, jax.tree.map(jnp.float32, values), KEY, EXAMPLES)
+
+
+def findings(values) -> list[tuple[str, str]]:
+    numbers = jax.tree.map(float, measure(values))
+    return [(f.verdict, f.id) for f in fnn.by_urgency(fnn.find_all(numbers)) if f.verdict in ("WARN", "FAIL")]
+
+
+def test_nothing_is_wrong_with_a_sound_network():
+    assert findings(SOUND) == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "id"),
+    [
+        ({"init": 0.0}, "signal"),
+        ({"init": 30.0}, "logit_variance"),
+        ({"l2": -1e-3}, "penalty_sign"),
+        ({"l2": 30.0}, "penalty_size"),
+        ({"drop": 0.95}, "noise"),
+        ({"momentum": 0.999}, "memory"),
+        ({"clip": 1e-8}, "clipping"),
+        ({"running": 1.0}, "state_updates"),
+        ({"relu": 1.0}, "output_negative"),
+        ({"softmax": 1.0}, "output_probabilities"),
+        ({"sign": -1.0}, "loss_target"),
+    ],
+)
+def test_what_is_broken_fails_and_is_named_first(broken, id):
+    assert findings(SOUND | broken)[0] == ("FAIL", id)
+
+
+def test_a_layer_that_is_frozen_at_its_initial_values_is_said():
+    values = jax.tree.map(jnp.float32, SOUND)
+    numbers = measured(partial(make, freeze=("linear_1/*",)), values, KEY, EXAMPLES)
+    assert float(numbers["frozen"]) == pytest.approx((12 * 16 + 16) / (12 * 16 + 16 + 32 + 16 * 4 + 4))
+    assert float(measure(SOUND)["frozen"]) == 0
+
+
+def linear_make(optimizer, *, net=None, penalties=(), loss=fnn.softmax_cross_entropy):
+    net = net or fnn.serial(fnn.linear(4, bias=False))
+    return lambda values: fnn.Task(net, loss, optimizer, penalties)
+
+
+@pytest.mark.parametrize("m", [0.6, 0.9, 0.97, 0.999])
+def test_updates_with_momentum_go_on_until_the_turned_gradient_has_outweighed_the_old(m):
+    # v = (1 - m¹⁰⁰) / (1 - m) g when the gradient turns, and mᵗ v - (1 - mᵗ) / (1 - m) g after t more steps.
+    zero = math.log(2 - m**100) / -math.log(m)
+    numbers = measured(linear_make(fnn.momentum(0.1, m)), (), KEY, EXAMPLES)
+    assert float(numbers["memory"]) == pytest.approx(math.floor(zero) / 100)
+
+
+def test_clipping_is_the_gradients_norm_over_the_limit():
+    numbers = measured(linear_make(fnn.chain(fnn.clip_by_global_norm(1e-3), fnn.sgd(1.0))), (), KEY, EXAMPLES)
+    norms = []
+    for key in jax.random.split(KEY, 8):
+        state = fnn.init_state(linear_make(fnn.sgd(1.0)), (), key, X)
+        z = X @ np.asarray(state.params["linear_1"]["kernel"])
+        p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+        norms.append(np.linalg.norm(X.T @ (p - np.eye(4)[Y]) / len(X)))
+    assert float(numbers["clipping"]) == pytest.approx(np.mean(norms) / 1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [fnn.sgd(0.1), fnn.adam(1e-3), fnn.adagrad(0.1), fnn.lion(1e-3), fnn.lamb(1e-2)]
+)
+def test_an_optimizer_that_clips_nothing_is_not_said_to(optimizer):
+    numbers = measured(linear_make(optimizer), (), KEY, EXAMPLES)
+    assert float(numbers["clipping"]) == pytest.approx(1, rel=1e-3)
+    assert float(numbers["memory"]) < 0.5
+
+
+def test_the_loss_at_the_start_is_expected_above_ln_c():
+    numbers = measured(linear_make(fnn.sgd(0.1)), (), KEY, EXAMPLES)
+    losses, variances = [], []
+    for key in jax.random.split(KEY, 8):
+        state = fnn.init_state(linear_make(fnn.sgd(0.1)), (), key, X)
+        z = (X @ np.asarray(state.params["linear_1"]["kernel"])).astype(float)
+        losses.append(np.mean(np.log(np.exp(z).sum(1)) - z[np.arange(64), Y]))
+        variances.append(np.mean(z.var(1)))
+    assert float(numbers["loss"]) == pytest.approx(np.mean(losses), rel=1e-5)
+    assert float(numbers["logit_variance"]) == pytest.approx(np.mean(variances), rel=1e-5)
+    assert float(numbers["expected_loss"]) == pytest.approx(math.log(4) + np.mean(variances) / 2, rel=1e-5)
+
+
+def test_the_penalty_is_added_to_the_loss_at_the_start():
+    numbers = at_start(
+        linear_make(fnn.sgd(0.1), penalties=(partial(fnn.l2, strength=0.1),)), (), KEY, EXAMPLES
+    )
+    squares = [
+        np.sum(np.square(fnn.init_state(linear_make(fnn.sgd(0.1)), (), key, X).params["linear_1"]["kernel"]))
+        for key in jax.random.split(KEY, 8)
+    ]
+    added = float(numbers["loss_with_penalty"] - numbers["loss"])
+    assert added == pytest.approx(0.1 * np.mean(squares), rel=1e-4)
+
+
+def test_a_network_that_mixes_examples_is_said_to():
+    mixing = fnn.serial(fnn.linear(4), lambda x: x - x.mean(0, keepdims=True))
+    mixed = measured(linear_make(fnn.sgd(0.1), net=mixing), (), KEY, EXAMPLES)["independence"]
+    apart = measured(linear_make(fnn.sgd(0.1)), (), KEY, EXAMPLES)["independence"]
+    assert fnn.find_all({"independence": float(mixed)})[0].verdict == "FAIL"
+    assert float(apart) == 0
+
+
+def test_dropouts_noise_is_its_rate_over_the_rest():
+    # Of inputs of mean 0 behind dropout, a linear layer's outputs vary by r / (1 - r) times their variance.
+    net = fnn.serial(fnn.dropout(0.75), fnn.linear(40, bias=False))
+    examples = fnn.Examples(RANDOM.normal(size=(400, 12)).astype(np.float32), np.zeros(400, np.int32))
+    numbers = measured(linear_make(fnn.sgd(0.1), net=net), (), KEY, examples)
+    assert float(numbers["noise"]) == pytest.approx(3, rel=0.25)
+
+
+def test_layers_without_dropout_are_the_same_network():
+    net = fnn.serial(fnn.linear(3), fnn.residual(fnn.dropout(0.5), fnn.linear(3)), fnn.relu)
+    quiet = without_noise(net)
+    params, state = net.init(KEY, X)
+    assert jax.tree.structure(quiet.init(KEY, X)) == jax.tree.structure((params, state))
+    np.testing.assert_array_equal(
+        quiet.apply(params, state, X, train=True)[0], net.apply(params, state, X, train=False)[0]
+    )
+    plain = fnn.serial(fnn.linear(3), fnn.relu)
+    assert without_noise(plain) is plain
+
+
+def test_layers_are_measured_by_path():
+    net = fnn.serial(fnn.linear(6), fnn.relu, fnn.linear(5), fnn.tanh)
+    found = layer_statistics(linear_make(fnn.sgd(0.1), net=net), (), KEY, EXAMPLES)
+    params = fnn.init_state(linear_make(fnn.sgd(0.1), net=net), (), KEY, X).params
+    hidden = X @ np.asarray(params["linear_1"]["kernel"])
+    end = np.tanh(np.maximum(hidden, 0) @ np.asarray(params["linear_2"]["kernel"]))
+    assert float(found["linear_1"]["deviation"]) == pytest.approx(hidden.std(), rel=1e-4)
+    assert float(found["relu_1"]["dead"]) == np.mean((hidden <= 0).all(0))
+    assert float(found["tanh_1"]["saturated"]) == pytest.approx(np.mean(np.abs(end) > 0.96))
+    assert float(found["tanh_1"]["mean"]) == pytest.approx(end.mean(), abs=1e-5)
+
+
+def test_a_few_examples_are_learnt_by_heart_and_not_where_nothing_learns():
+    few = fnn.Examples(X[:8], Y[:8])
+    right, excess = overfit(make, SOUND, 1.0, KEY, few, None)
+    assert float(right) == 1
+    assert float(excess) <= 0.01
+    right, excess = overfit(make, SOUND | {"rate": 0.0}, 1.0, KEY, few, None, steps=20)
+    assert float(right) < 1
+    assert float(excess) > 0.1
+
+
+def test_label_smoothing_does_not_keep_a_sample_from_being_learnt():
+    smooth = linear_make(fnn.adam(0.1), loss=partial(fnn.softmax_cross_entropy, label_smoothing=0.2))
+    _, excess = overfit(smooth, (), 1.0, KEY, fnn.Examples(X[:8], Y[:8]), None)
+    assert abs(float(excess)) <= 0.02
+
+
+def test_a_short_run_with_a_factor_is_that_of_the_rate_times_the_factor():
+    def sgd_make(values):
+        return fnn.serial(fnn.linear(4)), fnn.softmax_cross_entropy, fnn.momentum(values)
+
+    rows = np.arange(60).reshape(5, 12)
+    mask, visit = jnp.ones(rows.shape, bool), None
+    from fnn.train import Batch
+
+    batches = Batch(jnp.asarray(X[rows]), jnp.asarray(Y[rows]), mask, visit)
+    scaled = trained_for(sgd_make, 0.1, 3.0, KEY, batches, None)
+    np.testing.assert_allclose(scaled, trained_for(sgd_make, 0.3, 1.0, KEY, batches, None), rtol=1e-5)
+    assert not np.allclose(scaled, trained_for(sgd_make, 0.1, 1.0, KEY, batches, None), rtol=1e-3)
