@@ -59,29 +59,27 @@ class Recorder:
             "validation_examples": len(prepared.data.validation.x),
             "layers": [row.path for row in prepared.summary.rows],  # in network order
         }
-        self._write([about])
+        self.write([about])
 
     def __call__(self, progress: fnn.Progress) -> None:
         """Take the next report of `fnn.fit`."""
-        self._write(progress.watched)
+        self.write(progress.watched)
         if progress.fit is not None and (
             progress.epoch % self._probe_every == 0 or progress.step == progress.steps
         ):
             x = self._prepared.data.train.x[:_PROBED]
             found = _probe(self._prepared.make, as_values(self._prepared.values), progress.fit.last, x)
-            self._write([{"step": progress.step, "probe": jax.tree.map(float, jax.device_get(found))}])
+            self.write([{"step": progress.step, "probe": jax.tree.map(float, jax.device_get(found))}])
 
-    def _write(self, records: Iterable[Mapping[str, Any]]) -> None:
+    def write(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append records."""
         with self._path.open("a") as lines:
             lines.writelines(json.dumps(finite(record)) + "\n" for record in records)
 
 
 def judge_run(directory: Path, reference: Path | None = None) -> tuple[fnn.Finding, ...]:
-    """Judge a finished run by its directory."""
-    records = _records(directory / FILE) if (directory / FILE).exists() else []
-    about = records[0] if records else {}
-    watched = [record for record in records if "update_ratio" in record]
-    probes = [record["probe"] for record in records if "probe" in record]
+    """Judge a run by its directory."""
+    about, watched, probes = _diagnostics(directory)
     return fnn.judge(
         curves_of(directory),
         watched,
@@ -91,28 +89,35 @@ def judge_run(directory: Path, reference: Path | None = None) -> tuple[fnn.Findi
     )
 
 
+def _diagnostics(directory: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+    """What a run is, its watched steps, and its probes; all empty where nothing was recorded."""
+    path = directory / FILE
+    records = [_with_nan(record) for record in _records(path)] if path.exists() else []
+    watched = [record for record in records if "update_ratio" in record]
+    return (records or [{}])[0], watched, [record["probe"] for record in records if "probe" in record]
+
+
 def curves_of(path: Path) -> fnn.Curves:
     """The curves of a run: of its directory, or of a CSV or JSONL file that any framework has written.
 
     Raises:
         ConfigError: there are none.
     """
-    if path.is_dir():
-        if not (path / "metrics.jsonl").is_file():
-            raise ConfigError("", f"{path} is not the directory of a run: it has no metrics.jsonl")
-        epochs = _columns(_records(path / "metrics.jsonl"), path / "metrics.jsonl")
-        records = _records(path / FILE) if (path / FILE).exists() else []
-        about = records[0] if records else {}
-        steps = [record for record in records if "update_ratio" in record]
-        if len(steps) < 2:
-            return epochs._replace(validation_examples=about.get("validation_examples", 0))
-        return epochs._replace(
-            steps=np.array([r["step"] for r in steps], float),
-            loss=np.array([r["loss"] for r in steps], float),
-            validation_examples=about.get("validation_examples", 0),
-            whole_epochs=False,
-        )
-    return _columns(_rows(path), path)
+    if not path.is_dir():
+        curves = _columns(_rows(path), path)
+        if len(curves.loss) < 3:
+            raise ConfigError(str(path), f"a curve of at least 3 losses is wanted, not of {len(curves.loss)}")
+        return curves
+    if not (path / "metrics.jsonl").is_file():
+        raise ConfigError("", f"{path} is not the directory of a run: it has no metrics.jsonl")
+    epochs, (about, watched, _) = _records(path / "metrics.jsonl"), _diagnostics(path)
+    none = np.zeros(0)
+    curves = _columns(epochs, path / "metrics.jsonl") if epochs else fnn.Curves(none, none, none, none, none)
+    curves = curves._replace(validation_examples=about.get("validation_examples", 0))
+    if len(watched) < 2:
+        return curves
+    steps, loss = (np.array([record[name] for record in watched], float) for name in ("step", "loss"))
+    return curves._replace(steps=steps, loss=loss, whole_epochs=False)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -162,8 +167,6 @@ def _columns(rows: Sequence[Mapping[str, Any]], path: Path) -> fnn.Curves:
         return np.array([_float(cell, f"{path}, {name}") for cell in cells])
 
     loss = column("loss")
-    if len(loss) < 3:
-        raise ConfigError(str(path), f"a curve of at least 3 losses is wanted, not of {len(loss)}")
     steps = column("step")
     return fnn.Curves(
         steps if len(steps) == len(loss) else np.arange(1.0, len(loss) + 1),
@@ -189,6 +192,13 @@ def finite(tree: Any) -> Any:
     if isinstance(tree, list | tuple):
         return [finite(value) for value in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def _with_nan(tree: Any) -> Any:
+    """What `finite` wrote, as it was."""
+    if isinstance(tree, dict):
+        return {name: _with_nan(value) for name, value in tree.items()}
+    return math.nan if tree is None else tree
 
 
 def as_json(findings: Iterable[fnn.Finding]) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def train(config: Config, console: Console) -> int:
         save_checkpoints(directory, fit)
     results = _results(prepared, fit, stopped, directory)
     write_json(directory / "results.json", results)
-    findings = judge_run(directory) if fit is not None else ()
+    findings = judge_run(directory)
     write_json(directory / "findings.json", as_json(fnn.by_urgency(findings)))
     draw_layers(directory / FILE, directory / "figures" / "layers.png")
     seconds = round(time.monotonic() - started, 2)
@@ -152,6 +152,7 @@ def _fit(prepared: Prepared, directory: Path, console: Console) -> tuple[fnn.Fit
                 **prepared.settings,
             )
         except fnn.Diverged as error:
+            record.write(error.watched)
             return fit, str(error), 1
         except Stopped as error:
             return fit, str(error), error.exit_code

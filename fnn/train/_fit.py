@@ -52,9 +52,12 @@ class Progress(NamedTuple):
 
 
 class Diverged(ArithmeticError):
-    """The loss became NaN or infinite; `fit` holds the run up to the last epoch before."""
+    """The loss became NaN or infinite.
 
-    def __init__(self, step: int, loss: float, fit: Fit) -> None:
+    `fit` holds the run up to the last epoch before, `watched` the records of the chunk in which it happened.
+    """
+
+    def __init__(self, step: int, loss: float, fit: Fit, watched: tuple[dict[str, Any], ...] = ()) -> None:
         """Name the step and say what to try."""
         super().__init__(
             f"the loss became {loss} at step {step}; try a lower learning rate, clip_by_global_norm in front "
@@ -62,6 +65,7 @@ class Diverged(ArithmeticError):
         )
         self.step = step
         self.fit = fit
+        self.watched = watched
 
 
 def fit(
@@ -148,9 +152,9 @@ def fit(
                 seen.append(jax.device_get(measured))
                 metrics = _running_means(seen)
                 taken = epoch * steps + chunk * chunk_steps
-                _check_finite(seen[-1].loss + seen[-1].penalty, taken + 1, so_far)
-                done = min(taken + chunk_steps, (epoch + 1) * steps)
                 watched = _records(seen[-1], taken, watch_every)
+                _check_finite(seen[-1].loss + seen[-1].penalty, taken + 1, so_far, watched)
+                done = min(taken + chunk_steps, (epoch + 1) * steps)
                 progress = Progress(epoch + 1, epochs, done, epochs * steps, metrics, None, watched)
                 if chunk + 1 == chunks:
                     measured = jax.device_get(_evaluate(make, values, state, validation))
@@ -249,10 +253,12 @@ def check_fit(
     jax.eval_shape(run, jax.random.key(0), batch)
 
 
-def _check_finite(losses: np.ndarray, first_step: int, so_far: Fit) -> None:
+def _check_finite(
+    losses: np.ndarray, first_step: int, so_far: Fit, watched: tuple[dict[str, Any], ...] = ()
+) -> None:
     bad = ~np.isfinite(losses)
     if bad.any():
-        raise Diverged(first_step + int(bad.argmax()), float(losses[bad][0]), so_far)
+        raise Diverged(first_step + int(bad.argmax()), float(losses[bad][0]), so_far, watched)
 
 
 def _advance(so_far: Fit, state: TrainState, metrics: dict[str, float]) -> Fit:

@@ -32,7 +32,7 @@ def judge(
     more, its_evidence = of_watched(watched, same_class)
     numbers, evidence = numbers | more, evidence | its_evidence
     for name, by_layer in (probes or {}).items():
-        known = {path: v for path, v in by_layer.items() if v is not None and not math.isnan(v)}
+        known = {path: v for path, v in by_layer.items() if not math.isnan(v)}
         if known:
             worst = max(known, key=known.__getitem__)
             numbers[name], evidence[name] = known[worst], f"{known[worst]:.3g} in {worst}"

@@ -84,8 +84,10 @@ def test_a_run_writes_everything(trained):
     assert sorted(path.name for path in run.iterdir()) == [
         "checkpoints",
         "config.toml",
+        "diagnostics.jsonl",
         "environment.json",
         "figures",
+        "findings.json",
         "metrics.jsonl",
         "report.html",
         "results.json",
@@ -93,7 +95,7 @@ def test_a_run_writes_everything(trained):
     ]
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best", "last"]
     figures = sorted((run / "figures").iterdir())
-    assert [path.name for path in figures] == ["confusion.png", "curves.png", "mistakes.png"]
+    assert [path.name for path in figures] == ["confusion.png", "curves.png", "layers.png", "mistakes.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in figures)
 
 
@@ -284,6 +286,7 @@ def test_a_run_that_diverges_later_keeps_the_epochs_before(tmp_path, monkeypatch
     assert found["epochs"] == 2
     assert "test" not in found
     assert "validation" in output
+    assert "FAIL diverged" in output
     code, output, _ = in_process(monkeypatch, capsys, "evaluate", "runs/small/1")
     assert code == 0
     assert float(row(output, "validation")[1]) == pytest.approx(found["validation"]["accuracy"], abs=6e-4)

@@ -98,7 +98,7 @@ def test_an_epoch_is_its_steps_in_numpy() -> None:
     kernel, bias = softmax_regression.start((3, 4)), np.zeros(4)
     for number, some in enumerate((order[:4], order[4:8], order[8:])):
         expected = softmax_regression.measure(kernel, bias, X[some], Y[some], 0.01)
-        np.testing.assert_allclose([leaf[number] for leaf in measured], (*expected, len(some)), rtol=1e-5)
+        np.testing.assert_allclose([leaf[number] for leaf in measured[:4]], (*expected, len(some)), rtol=1e-5)
         kernel, bias = softmax_regression.descend(kernel, bias, X[some], Y[some], 0.3, 0.01)
     np.testing.assert_allclose(after.params["kernel"], kernel, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(after.params["bias"], bias, rtol=1e-5, atol=1e-6)

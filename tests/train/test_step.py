@@ -54,7 +54,7 @@ def test_a_step_is_that_of_numpy() -> None:
         kernel, bias = softmax_regression.descend(kernel, bias, X, Y, 0.5, 0.125)
         state, measured = step(softmax_regression.make, settings, state, Batch(X, Y, ALL))
         close(state.params, {"kernel": kernel, "bias": bias}, 1e-6)
-        close(tuple(measured), (*expected, 6), 1e-6)
+        close(tuple(measured[:4]), (*expected, 6), 1e-6)
         assert int(state.step) == number + 1
 
 
@@ -173,7 +173,7 @@ def test_padding_counts_in_no_loss_gradient_or_statistic(x64: bool, tolerance: f
         assert padded.params["conv_1"]["kernel"].dtype == dtype
         fields = ("params", "state", "opt_state")
         close(*([getattr(s, f) for f in fields] for s in (padded, plain)), tolerance)
-        close(tuple(measured), tuple(expected), tolerance)
+        close(tuple(measured[:4]), tuple(expected[:4]), tolerance)
         assert int(measured.examples) == 6
         for field in fields:  # the padding would have mattered
             with pytest.raises(AssertionError):
@@ -188,7 +188,7 @@ def test_a_step_of_padding_only_does_nothing() -> None:
     rows = np.array([[0, 1], [2, 3], [0, 1]], np.int32)
     after_nothing, measured = chunk(state, examples, rows, np.zeros((3, 2), bool))
     identical(after_nothing, state)
-    assert not any(np.any(leaf) for leaf in measured)
+    assert not any(np.any(leaf) for leaf in measured[:4])
     with_gap, measured = chunk(state, examples, rows, np.array([[1, 1], [0, 0], [1, 1]], bool))
     without, _ = chunk(state, examples, rows[[0, 2, 1]], np.array([[1, 1], [1, 1], [0, 0]], bool))
     assert int(with_gap.step) == int(without.step) == 2
