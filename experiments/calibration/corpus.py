@@ -21,10 +21,10 @@ from jax import lax
 import fnn
 from fnn.train._state import Batch, as_values
 from fnn.tune._check import RANGE, rate_numbers, reached, short_batches
-from fnn.tune._curve import Curves, of_curves, of_watched
+from fnn.tune._curve import Curves, in_pieces, of_curves, of_watched
 from fnn.tune._data import of_data
 from fnn.tune._probe import probe
-from fnn.tune._start import at_start, overfit
+from fnn.tune._start import at_start, of_optimizer, overfit
 
 RATES = 20
 SEEDS = (0, 1)
@@ -369,7 +369,8 @@ def started(make: Make, member: Member, shared: Shared, batches: Batch, sample_r
     train, _, _, means = _its_data(member, shared)
     take = lambda rows: fnn.Examples(train.x[rows], train.y[rows])  # noqa: E731
     batches = batches._replace(y=train.y[batches.visit.example])
-    numbers = at_start(make, member.values, member.key, take(jnp.arange(256)), means)
+    probed = (make, member.values, member.key, take(jnp.arange(256)), means)
+    numbers = at_start(*probed) | of_optimizer(*probed)
     losses = lax.map(lambda f: reached(make, member.values, f, member.key, batches, means), jnp.array(RANGE))
     blank = batches._replace(x=jnp.zeros_like(batches.x))
     unlearnt = reached(make, member.values, jnp.array(RANGE)[losses.argmin()], member.key, blank, means)
@@ -421,7 +422,8 @@ def runs_of(dataset: str, net: str, optimizer: str, *, log: Callable[[str], None
     data, (_, has, epochs) = data_set(dataset), NETS[net]
     _, low, high, offers = OPTIMIZERS[optimizer]
     shared = shared_of(data, epochs)
-    every = max(1, shared.rows.shape[0] * shared.rows.shape[1] // 100)
+    steps = shared.rows.shape[1]
+    every = next(k for k in range(max(1, epochs * steps // 100), steps + 1) if steps % k == 0)
     how = "map" if "conv" in has else "vmap"
     make = Make(net, optimizer)
 
@@ -488,20 +490,17 @@ def _with_numbers(
         numbers = {key: float(value) for key, value in start.items() if np.ndim(value) == 0}
         numbers |= rate_numbers(np.asarray(start["losses"]))
         numbers |= of_the_data[next((key for key, broken in m.data.items() if bool(broken)), "")]
+        losses = result["loss"]
+        steps, means, highest = in_pieces(losses, every)
         curves = Curves(
-            np.arange(len(result["loss"])), result["loss"], result["accuracy"], result["validation_loss"],
-            result["validation_accuracy"], len(data.validation.x),
+            steps, means, result["accuracy"], result["validation_loss"], result["validation_accuracy"],
+            len(data.validation.x), highest=highest,
         )  # fmt: skip
         numbers |= of_curves(curves)[0]
         watched = result["watched"]
-        losses = result["loss"]
         records = [
-            {
-                "step": t, "loss": losses[t], "loss_max": losses[max(0, t - every + 1) : t + 1].max(),
-                **jax.tree.map(lambda leaf, t=t: float(leaf[t]), watched),
-            }
-            for t in range(0, len(losses), every)
-        ]  # fmt: skip
+            jax.tree.map(lambda leaf, t=t: float(leaf[t]), watched) for t in range(len(losses) // every)
+        ]
         numbers |= of_watched(records, guess)[0]
         numbers |= {
             k: float(result[k]) for k in ("dead_units", "saturated_units", "statistics") if k in result

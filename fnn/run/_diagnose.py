@@ -22,9 +22,11 @@ from fnn.run._prepare import Prepared
 from fnn.run._registry import nearest
 from fnn.train._state import as_values
 from fnn.train._step import has_classes
+from fnn.tune._curve import in_pieces
 
 FILE = "diagnostics.jsonl"
-_RECORDS, _PROBES = 200, 50  # in a whole run, at most
+_RECORDS, _PROBES = 200, 50  # in a whole run, about
+_LEAST = 50  # steps from one watched step to the next, so that watching costs little
 _PROBED = 256  # examples
 _STYLES = {"PASS": "green", "WARN": "yellow", "FAIL": "red", "SKIP": "dim"}
 
@@ -43,58 +45,64 @@ _probe = jax.jit(fnn.probe, static_argnums=0)
 
 
 class Recorder:
-    """Writes `diagnostics.jsonl`: what the run is, then a line for each watched step and each probe."""
+    """Writes `diagnostics.jsonl`: what the run is, then its losses, its watched steps and its probes."""
 
     def __init__(self, prepared: Prepared, directory: Path) -> None:
         """Begin the file."""
         self._prepared, self._path = prepared, directory / FILE
         x, y = prepared.data.train
         length = {name: prepared.settings[name] for name in ("epochs", "batch_size")}
-        self.every = max(1, fnn.steps_of_run(len(x), **length) // _RECORDS)
+        steps = fnn.steps_of_run(len(x), **length)
+        self.every = max(_LEAST, steps // _RECORDS)
+        self._piece = max(1, steps // _RECORDS)
         self._probe_every = -(-length["epochs"] // _PROBES)
         shares = np.bincount(y) / len(y) if has_classes(np.asarray(y)) else np.array([math.nan])
         about = {
-            "watch_every": self.every,
+            "watch_every": self.every,  # steps, and at the first of every epoch
             "same_class": float(np.square(shares).sum()),
             "validation_examples": len(prepared.data.validation.x),
             "layers": [row.path for row in prepared.summary.rows],  # in network order
         }
-        self.write([about])
+        self._write([about])
 
     def __call__(self, progress: fnn.Progress) -> None:
         """Take the next report of `fnn.fit`."""
-        self.write(progress.watched)
+        self.losses(progress.losses, progress.step - len(progress.losses))
+        self._write(progress.watched)
         if progress.fit is not None and (
             progress.epoch % self._probe_every == 0 or progress.step == progress.steps
         ):
             x = self._prepared.data.train.x[:_PROBED]
             found = _probe(self._prepared.make, as_values(self._prepared.values), progress.fit.last, x)
-            self.write([{"step": progress.step, "probe": jax.tree.map(float, jax.device_get(found))}])
+            self._write([{"step": progress.step, "probe": jax.tree.map(float, jax.device_get(found))}])
 
-    def write(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Append records."""
+    def losses(self, losses: np.ndarray, first: int) -> None:
+        """The losses of some steps, the first of which is number `first`, from 0."""
+        pieces = zip(*(part.tolist() for part in in_pieces(losses, self._piece, first)), strict=True)
+        self._write({"step": step, "loss": mean, "loss_max": highest} for step, mean, highest in pieces)
+
+    def _write(self, records: Iterable[Mapping[str, Any]]) -> None:
         with self._path.open("a") as lines:
             lines.writelines(json.dumps(finite(record)) + "\n" for record in records)
 
 
 def judge_run(directory: Path, reference: Path | None = None) -> tuple[fnn.Finding, ...]:
     """Judge a run by its directory."""
-    about, watched, probes = _diagnostics(directory)
+    records = _diagnostics(directory)
+    probes = [record["probe"] for record in records if "probe" in record]
     return fnn.judge(
         curves_of(directory),
-        watched,
+        [record for record in records if "update_ratio" in record],
         probes[-1] if probes else None,
-        same_class=about.get("same_class", math.nan),
+        same_class=records[0]["same_class"] if records else math.nan,
         reference=None if reference is None else curves_of(reference),
     )
 
 
-def _diagnostics(directory: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
-    """What a run is, its watched steps, and its probes; all empty where nothing was recorded."""
+def _diagnostics(directory: Path) -> list[dict[str, Any]]:
+    """The records of a run; none where nothing was recorded."""
     path = directory / FILE
-    records = [_with_nan(record) for record in _records(path)] if path.exists() else []
-    watched = [record for record in records if "update_ratio" in record]
-    return (records or [{}])[0], watched, [record["probe"] for record in records if "probe" in record]
+    return [_with_nan(record) for record in _records(path)] if path.exists() else []
 
 
 def curves_of(path: Path) -> fnn.Curves:
@@ -110,14 +118,22 @@ def curves_of(path: Path) -> fnn.Curves:
         return curves
     if not (path / "metrics.jsonl").is_file():
         raise ConfigError("", f"{path} is not the directory of a run: it has no metrics.jsonl")
-    epochs, (about, watched, _) = _records(path / "metrics.jsonl"), _diagnostics(path)
+    epochs, records = _records(path / "metrics.jsonl"), _diagnostics(path)
     none = np.zeros(0)
     curves = _columns(epochs, path / "metrics.jsonl") if epochs else fnn.Curves(none, none, none, none, none)
-    curves = curves._replace(validation_examples=about.get("validation_examples", 0))
-    if len(watched) < 2:
+    if not records:
         return curves
-    steps, loss = (np.array([record[name] for record in watched], float) for name in ("step", "loss"))
-    return curves._replace(steps=steps, loss=loss, whole_epochs=False)
+    pieces = [record for record in records if "loss_max" in record]
+    steps, loss, highest = (
+        np.array([p[name] for p in pieces], float) for name in ("step", "loss", "loss_max")
+    )
+    return curves._replace(
+        steps=steps,
+        loss=loss,
+        highest=highest,
+        validation_examples=records[0]["validation_examples"],
+        whole_epochs=False,
+    )
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -48,16 +48,19 @@ class Progress(NamedTuple):
     steps: int  # of the whole run
     metrics: dict[str, float]  # of this epoch so far
     fit: Fit | None  # the run so far where an epoch has just ended, else None
-    watched: tuple[dict[str, Any], ...] = ()  # a record for each watched step of the chunk
+    losses: np.ndarray = np.zeros(0)  # of each step of the chunk
+    watched: tuple[
+        dict[str, Any], ...
+    ] = ()  # `step`, from 0, and `Watched` of each watched step of the chunk
 
 
 class Diverged(ArithmeticError):
     """The loss became NaN or infinite.
 
-    `fit` holds the run up to the last epoch before, `watched` the records of the chunk in which it happened.
+    `fit` holds the run up to the last epoch before, `losses` those of the chunk in which it happened.
     """
 
-    def __init__(self, step: int, loss: float, fit: Fit, watched: tuple[dict[str, Any], ...] = ()) -> None:
+    def __init__(self, step: int, loss: float, fit: Fit, losses: np.ndarray | None = None) -> None:
         """Name the step and say what to try."""
         super().__init__(
             f"the loss became {loss} at step {step}; try a lower learning rate, clip_by_global_norm in front "
@@ -65,7 +68,7 @@ class Diverged(ArithmeticError):
         )
         self.step = step
         self.fit = fit
-        self.watched = watched
+        self.losses = np.zeros(0) if losses is None else losses
 
 
 def fit(
@@ -106,9 +109,8 @@ def fit(
         seed: decides everything random.
         mesh: devices that share the work, see `fnn.mesh`; one device by default.
         report: called at the border of each chunk.
-        watch_every: every how many steps the run measures its gradient and its updates, for `report`: a
-            record has `step`, `loss` and `penalty` of that step, the highest loss since the record before
-            (`loss_max`), and the fields of `Watched`. By default never.
+        watch_every: every how many steps of an epoch, from its first, the run measures its gradient and its
+            updates for `report`; by default never.
 
     Raises:
         ValueError: settings or shapes that do not fit.
@@ -130,6 +132,10 @@ def fit(
     steps = -(-n // batch_size)
     chunks = -(-steps // _CHUNK_STEPS)
     chunk_steps = -(-steps // chunks)
+    if watch_every is not None:
+        check_range("watch_every", watch_every, at_least=1)
+        watch_every = min(watch_every, chunk_steps)
+        chunk_steps = -(-chunk_steps // watch_every) * watch_every
 
     values = as_values(hyperparameters)
     key = jax.random.key(seed)
@@ -152,10 +158,11 @@ def fit(
                 seen.append(jax.device_get(measured))
                 metrics = _running_means(seen)
                 taken = epoch * steps + chunk * chunk_steps
-                watched = _records(seen[-1], taken, watch_every)
-                _check_finite(seen[-1].loss + seen[-1].penalty, taken + 1, so_far, watched)
+                _check_finite(seen[-1].loss + seen[-1].penalty, taken + 1, so_far)
                 done = min(taken + chunk_steps, (epoch + 1) * steps)
-                progress = Progress(epoch + 1, epochs, done, epochs * steps, metrics, None, watched)
+                losses = seen[-1].loss[: done - taken]
+                watched = _records(seen[-1], taken, watch_every)
+                progress = Progress(epoch + 1, epochs, done, epochs * steps, metrics, None, losses, watched)
                 if chunk + 1 == chunks:
                     measured = jax.device_get(_evaluate(make, values, state, validation))
                     _check_finite(measured["loss"][None], done, so_far)
@@ -253,12 +260,10 @@ def check_fit(
     jax.eval_shape(run, jax.random.key(0), batch)
 
 
-def _check_finite(
-    losses: np.ndarray, first_step: int, so_far: Fit, watched: tuple[dict[str, Any], ...] = ()
-) -> None:
+def _check_finite(losses: np.ndarray, first_step: int, so_far: Fit) -> None:
     bad = ~np.isfinite(losses)
     if bad.any():
-        raise Diverged(first_step + int(bad.argmax()), float(losses[bad][0]), so_far, watched)
+        raise Diverged(first_step + int(bad.argmax()), float(losses[bad][0]), so_far, losses)
 
 
 def _advance(so_far: Fit, state: TrainState, metrics: dict[str, float]) -> Fit:
@@ -291,22 +296,9 @@ def _records(measured: StepMetrics, taken: int, every: int | None) -> tuple[dict
     """The watched steps of a chunk whose first step is number `taken`, from 0."""
     if every is None or measured.watched is None:
         return ()
-    real = np.flatnonzero(measured.examples)
-    at = [i for i in real if (taken + i) % every == 0]
-    records = []
-    for i in at:
-        since = measured.loss[max(0, i - every + 1) : i + 1]
-        watched = jax.tree.map(lambda leaf, i=i: float(leaf[i]), measured.watched)
-        records.append(
-            {
-                "step": int(taken + i),
-                "loss": float(measured.loss[i]),
-                "loss_max": float(since.max()),
-                "penalty": float(measured.penalty[i]),
-                **watched._asdict(),
-            }
-        )
-    return tuple(records)
+    firsts = [i for i in range(0, len(measured.examples), every) if measured.examples[i]]
+    groups = [jax.tree.map(lambda leaf, i=i: float(leaf[i // every]), measured.watched) for i in firsts]
+    return tuple({"step": taken + i} | watched._asdict() for i, watched in zip(firsts, groups, strict=True))
 
 
 def _copy(state: TrainState) -> TrainState:

@@ -25,19 +25,19 @@ class StepMetrics(NamedTuple):
     penalty: Array  # () sum of the penalties
     accuracy: Array  # () share of right answers; NaN where targets are not classes
     examples: Array  # () how many real ones
-    watched: Watched | None = None  # every k-th step, where it was asked for
+    watched: Watched | None = None  # where it was asked for; of a chunk one for each watched step
 
 
 def train_step(
-    make: Make, hyperparameters: Any, state: TrainState, batch: Batch, *, watch_every: int | None = None
+    make: Make, hyperparameters: Any, state: TrainState, batch: Batch, *, watched: bool = False
 ) -> tuple[TrainState, StepMetrics]:
     """One step: augment, standardise, differentiate mean loss + penalties, update.
 
         w ← w + update(∇ [ (1/|Ω|) Σ_{i∈Ω} l(yᵢ, f_w(xᵢ)) + Σ penalties(w) ])
 
     Written for the whole batch Ω; under a mesh the batch is cut over its `data` axis. Hyperparameters are
-    evaluated at `state.step`, and everything drawn at random is addressed by that number. Every
-    `watch_every`-th step, from the first, also measures its gradient and its update, see `Watched`.
+    evaluated at `state.step`, and everything drawn at random is addressed by that number. A
+    `watched` step also measures its gradient and its update, see `Watched`.
     """
     task = task_at(make, hyperparameters, state.step)
     key = jax.random.fold_in(fold_name(state.key, "step"), state.step)
@@ -62,10 +62,8 @@ def train_step(
         opt_state=opt_state,
     )
     right = masked_mean(accuracy(outputs, batch.y), batch.mask) if has_classes(batch.y) else jnp.nan
-    watched = None
-    if watch_every is not None:
-        watched = watch(state.step, watch_every, trained, grads, updates, batch.y, batch.mask)
-    return new_state, StepMetrics(loss, penalty, jnp.asarray(right, loss.dtype), batch.mask.sum(), watched)
+    measured = watch(trained, grads, updates, batch.y, batch.mask) if watched else None
+    return new_state, StepMetrics(loss, penalty, jnp.asarray(right, loss.dtype), batch.mask.sum(), measured)
 
 
 def _augmented(task: Task, key: Key, batch: Batch) -> tuple[Array, Mixed | None]:
@@ -117,20 +115,26 @@ def train_chunk(
         rows: (steps, batch) int32, which examples form each batch.
         mask: (steps, batch) bool, which of them count; a step whose rows are all padding does nothing.
         epoch: how often the examples have been seen before, which only `alternating_flip` asks.
-        watch_every: see `train_step`.
+        watch_every: how many steps there are for each watched one, which is the first of them; it divides
+            the steps. By default none is watched. The program then holds the step twice.
 
     Returns:
-        The state after the steps, and the metrics of each, stacked.
+        The state after the steps, and the metrics of each, stacked; `watched` of each watched step.
+
+    Raises:
+        ValueError: `watch_every` does not divide the steps.
     """
     x, y = jnp.asarray(examples.x), jnp.asarray(examples.y)
     epoch = jnp.asarray(epoch, jnp.int32)
 
-    def step(state: TrainState, batch_rows: tuple[Array, Array]) -> tuple[TrainState, StepMetrics]:
+    def step(
+        state: TrainState, batch_rows: tuple[Array, Array], watched: bool = False
+    ) -> tuple[TrainState, StepMetrics]:
         rows, mask = batch_rows
 
         def take(state: TrainState) -> tuple[TrainState, StepMetrics]:
             batch = Batch(x[rows], y[rows], mask, Visit(rows, epoch))
-            return train_step(make, hyperparameters, state, batch, watch_every=watch_every)
+            return train_step(make, hyperparameters, state, batch, watched=watched)
 
         def skip(state: TrainState) -> tuple[TrainState, StepMetrics]:
             _, metrics = jax.eval_shape(take, state)
@@ -138,7 +142,24 @@ def train_chunk(
 
         return lax.cond(mask.any(), take, skip, state)
 
-    return lax.scan(step, state, (rows, mask))
+    if watch_every is None:
+        return lax.scan(step, state, (rows, mask))
+    if watch_every < 1 or len(rows) % watch_every:
+        raise ValueError(
+            f"watch_every must divide the {len(rows)} steps of the chunk, {watch_every} does not"
+        )
+
+    def group(state: TrainState, batches: tuple[Array, Array]) -> tuple[TrainState, tuple]:
+        first, rest = ([part[cut] for part in batches] for cut in (0, slice(1, None)))
+        state, metrics = step(state, (first[0], first[1]), watched=True)
+        state, others = lax.scan(step, state, (rest[0], rest[1]))
+        steps = jax.tree.map(lambda one, more: jnp.concatenate([one[None], more]), metrics[:4], others[:4])
+        return state, (steps, metrics.watched)
+
+    groups = [part.reshape(-1, watch_every, *part.shape[1:]) for part in (rows, mask)]
+    state, (steps, watched) = lax.scan(group, state, (groups[0], groups[1]))
+    loss, penalty, right, count = (leaf.reshape(-1) for leaf in steps)
+    return state, StepMetrics(loss, penalty, right, count, watched)
 
 
 def epoch_rows(

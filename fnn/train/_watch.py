@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax import lax
 
 from fnn._tree import paths
 from fnn._types import Array, Params
@@ -14,7 +12,7 @@ from fnn.optim import global_norm
 
 
 class Watched(NamedTuple):
-    """What every k-th step measures of itself; NaN at the others.
+    """What a watched step measures of itself.
 
     Attributes:
         grad_norm: (), the norm of the whole gradient.
@@ -29,28 +27,13 @@ class Watched(NamedTuple):
     batch_purity: Array
 
 
-def watch(
-    step: Array, every: int, params: Params, grads: Params, updates: Params, y: Array, mask: Array
-) -> Watched:
-    """Measure a step if its number is a multiple of `every`, which costs little: the rest is skipped."""
-
-    def measured(_: Any) -> Watched:
-        ratios = {
-            path: global_norm(update) / _or_nan(global_norm(w))
-            for (path, update), (_, w) in zip(paths(updates), paths(params), strict=True)
-        }
-        return Watched(global_norm(grads), ratios, _purity(y, mask))
-
-    def nothing(_: Any) -> Watched:
-        return jax.tree.map(
-            lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), jax.eval_shape(measured, None)
-        )
-
-    return lax.cond(step % every == 0, measured, nothing, None)
-
-
-def _or_nan(norm: Array) -> Array:
-    return jnp.where(norm > 0, norm, jnp.nan)
+def watch(params: Params, grads: Params, updates: Params, y: Array, mask: Array) -> Watched:
+    """Measure a step."""
+    ratios = {}
+    for (path, update), (_, w) in zip(paths(updates), paths(params), strict=True):
+        size = global_norm(w)
+        ratios[path] = global_norm(update) / jnp.where(size > 0, size, jnp.nan)
+    return Watched(global_norm(grads), ratios, _purity(y, mask))
 
 
 def _purity(y: Array, mask: Array) -> Array:

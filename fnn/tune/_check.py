@@ -17,7 +17,8 @@ from fnn.train._state import Batch, Make, as_values, init_state, network_input, 
 from fnn.train._step import has_classes
 from fnn.tune._data import of_data
 from fnn.tune._finding import Finding, find_all
-from fnn.tune._start import at_start, layer_statistics, overfit, trained_for, without_noise
+from fnn.tune._start import at_start, layer_statistics, of_optimizer, overfit, trained_for, without_noise
+from fnn.tune._table import CHECKS
 
 _BATCH = 256  # examples that the network is probed with, at most
 _RANGE_BATCH, _RANGE_STEPS = 32, 40
@@ -91,7 +92,7 @@ def check(
     order = np.random.default_rng(seed).permutation(len(data.train.x))
     batch = _take(data.train, order[:_BATCH])
     start = jax.tree.map(float, _at_start(make, values, key, batch, means))
-    numbers |= start
+    numbers |= start | jax.tree.map(float, _of_optimizer(make, values, key, batch, means))
     evidence["initial_loss"] = _about_the_loss(start)
     evidence["penalty_size"] = (
         f"the loss is {start['loss']:.3g}, with the penalty {start['loss_with_penalty']:.3g}"
@@ -205,25 +206,25 @@ def _learnt_by_heart(
 
 
 def _gradient_error(make: Make, values: Any, key: Any, examples: Any, means: Moments | None) -> float:
-    """The largest relative error of the gradient of the loss, in float64, by a few numbers of each array.
+    """The largest relative error of the gradient of the loss, in float64, by some numbers of each array.
 
-    Kinks make single numbers wrong, so it is the median over three draws of the network.
+    A step over a kink shows as an error too, but by chance: a large one is looked for again from other initial
+    values, three times at most, and the smallest counts.
     """
-
-    def error(number: int) -> float:
-        state = init_state(make, values, jax.random.fold_in(key, number), examples.x, means)
+    errors: list[float] = []
+    while len(errors) < 3 and (not errors or errors[-1] > CHECKS["gradients"].warn):
+        state = init_state(make, values, jax.random.fold_in(key, len(errors)), examples.x, means)
         task = task_at(make, values, state.step)
         net = without_noise(task.net)
 
-        def loss(params: Any) -> jax.Array:
+        def loss(params: Any, state: Any = state, task: Any = task, net: Any = net) -> jax.Array:
             dtype = jax.tree.leaves(params)[0].dtype
             x = network_input(examples.x, means).astype(dtype)
             outputs, _ = net.apply(params, state.state, x, train=True, key=key)
             return task.loss(outputs, examples.y).mean().astype(dtype)
 
-        return check_gradients(loss, state.params, samples=3).largest
-
-    return float(np.median([error(number) for number in range(3)]))
+        errors.append(check_gradients(loss, state.params, samples=3).largest)
+    return min(errors)
 
 
 def _take(examples: Examples, rows: np.ndarray) -> Any:
@@ -246,6 +247,7 @@ def _at_peak(hyperparameters: Any) -> Any:
 
 
 _at_start = jax.jit(at_start, static_argnums=0)
+_of_optimizer = jax.jit(of_optimizer, static_argnums=0)
 _reached = jax.jit(reached, static_argnums=0, static_argnames="penalized")
 _layers = jax.jit(layer_statistics, static_argnums=0)
 _overfit = jax.jit(overfit, static_argnums=0)

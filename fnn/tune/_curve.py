@@ -21,6 +21,7 @@ class Curves(NamedTuple):
         validation_loss, validation_accuracy: (E,) at the end of each epoch.
         validation_examples: how many there are, for the standard error of accuracies; 0 if unknown.
         whole_epochs: whether `loss` holds means over epochs, so that the start was not seen.
+        highest: (M,) the highest loss of a step of those that each of `loss` is a mean of.
     """
 
     steps: np.ndarray
@@ -30,6 +31,23 @@ class Curves(NamedTuple):
     validation_accuracy: np.ndarray
     validation_examples: int = 0
     whole_epochs: bool = False
+    highest: np.ndarray = np.zeros(0)
+
+
+def in_pieces(losses: np.ndarray, size: int, first: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The losses of single steps as means over pieces: when each begins, its mean and its highest.
+
+    The first step of a run stands alone: a run may fall far within one piece.
+
+    Args:
+        losses: (M,), at least one.
+        size: how many steps make a piece.
+        first: the number of the first of these steps, from 0.
+    """
+    begins = [*([0] if first == 0 else []), *range(1 if first == 0 else 0, len(losses), size)]
+    pieces = [losses[i:j] for i, j in zip(begins, [*begins[1:], len(losses)], strict=True)]
+    means, highest = (np.array([f(piece) for piece in pieces], float) for f in (np.mean, np.max))
+    return first + np.array(begins), means, highest
 
 
 def of_curves(curves: Curves) -> tuple[dict[str, float], dict[str, str]]:
@@ -66,6 +84,12 @@ def of_curves(curves: Curves) -> tuple[dict[str, float], dict[str, str]]:
         numbers |= _shape(steps, smooth, start, low, end)
         evidence["late_fall"] = f"the loss falls from {start:.3g} to {low:.3g}"
         evidence["high_plateau"] = f"{start:.3g} at the start, {end:.3g} at the end"
+    if len(curves.highest) == len(loss) > 10:
+        around = [np.median(loss[max(0, i - 5) : i + 6]) for i in range(len(loss))]
+        heights = np.asarray(curves.highest, float) / np.maximum(np.abs(around), 1e-6)
+        worst = int(heights.argmax())
+        numbers["spikes"] = float(heights[worst])
+        evidence["spikes"] = f"{curves.highest[worst]:.3g} at step {curves.steps[worst]:g} or soon after"
     _validation(curves, numbers, evidence)
     return numbers, evidence
 
@@ -126,7 +150,7 @@ def of_watched(
     """Numbers from the records of a watched run.
 
     Args:
-        records: with the keys of `Watched`.
+        records: with the fields of `Watched`.
         guess: how often two examples of the data share a class.
     """
     records = list(records)
@@ -143,16 +167,6 @@ def of_watched(
         top = max(ratios, key=ratios.__getitem__)
         numbers["update_ratio_high"] = numbers["update_ratio_low"] = math.log10(max(ratios[top], 1e-30))
         evidence["update_ratio_high"] = evidence["update_ratio_low"] = f"{ratios[top]:.2g} of {top}"
-    worst = [float(record["loss_max"]) for record in records]
-    around = [
-        float(np.median([r["loss"] for r in records[max(0, i - 5) : i + 6]])) for i in range(len(worst))
-    ]
-    heights = np.array(worst) / np.maximum(np.abs(around), 1e-6)
-    if len(heights) > 10 and np.isfinite(heights).all():
-        numbers["spikes"] = float(heights.max())
-        evidence["spikes"] = (
-            f"{worst[int(heights.argmax())]:.3g} before step {records[int(heights.argmax())]['step']:g}"
-        )
     purity = float(np.nanmean([r["batch_purity"] for r in records])) if math.isfinite(guess) else math.nan
     if math.isfinite(purity):
         numbers["batch_purity"] = (purity - guess) / max(1 - guess, 1e-9)

@@ -93,7 +93,6 @@ def _one_start(
         "noise": _noise(task.net, quiet, state, x, key),
         "independence": _independence(task, state, x, y),
         **_layers(quiet, state, x, key),
-        **_optimizer(task.optimizer, trained, grads),
     }
     return numbers | (_outputs(task, outputs, y, loss) if has_classes(y) else {})
 
@@ -215,8 +214,25 @@ def _independence(task: Task, state: TrainState, x: Array, y: Array) -> Array:
     return jnp.abs(after - before).max() / (jnp.abs(before).mean() + 1e-12)
 
 
-def _optimizer(optimizer: Optimizer, params: Params, grads: Params) -> dict[str, Array]:
-    """Clipping and memory of an optimizer, told by what it does to a gradient."""
+def of_optimizer(
+    make: Make, hyperparameters: Any, key: Key, examples: Any, moments: Moments | None = None
+) -> dict[str, Array]:
+    """Clipping and memory of an optimizer, told by what it does to the first gradient.
+
+    Args:
+        make, hyperparameters, key, examples, moments: see `at_start`.
+    """
+    state = init_state(make, hyperparameters, key, examples.x, moments)
+    task = task_at(make, hyperparameters, state.step)
+    net, optimizer = without_noise(task.net), task.optimizer
+    frozen, params = task.cut(state.params)
+    x = network_input(examples.x, moments)
+
+    def loss(params: Params) -> Array:
+        outputs = net.apply(combine(frozen, params), state.state, x, train=True, key=key)[0]
+        return task.loss(outputs, examples.y).mean()
+
+    grads = jax.grad(loss)(params)
     zeros = jax.tree.map(jnp.zeros_like, params)
 
     def first(grads: Params) -> Params:

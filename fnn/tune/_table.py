@@ -224,7 +224,7 @@ CHECKS: dict[str, Check] = {
         _CS231N,
     ),
     "spikes": Check(
-        "training", "the highest loss of a step over the median of the ten records around it",
+        "curve", "the highest loss of a step over the median of those around it",
         20.0, 100.0, "high", "clip the gradient by its norm, or lower the learning rate",
         "Pascanu, Mikolov and Bengio (2013), On the difficulty of training recurrent neural networks",
     ),

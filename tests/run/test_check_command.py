@@ -61,9 +61,9 @@ def test_a_check_that_fails_ends_in_1_and_is_shown_first(config, monkeypatch, ca
 def test_training_records_its_layers_and_is_judged(trained, monkeypatch, capsys):
     records = [json.loads(line) for line in (trained / "diagnostics.jsonl").read_text().splitlines()]
     about, watched = records[0], [r for r in records if "update_ratio" in r]
-    steps = 3 * 18  # 1,150 examples in batches of 64
-    assert about["watch_every"] == 1
-    assert [r["step"] for r in watched] == list(range(steps))
+    assert about["watch_every"] == 50
+    assert [r["step"] for r in watched] == [0, 18, 36]  # 1,150 examples in batches of 64
+    assert [r["step"] for r in records if "loss_max" in r] == list(range(54))
     assert [r["step"] for r in records if "probe" in r] == [18, 36, 54]
     assert watched[0]["update_ratio"]["linear_1/bias"] is None
     assert (trained / "figures" / "layers.png").stat().st_size > 10_000

@@ -1,11 +1,13 @@
 """The shapes of learning curves, drawn by formula."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
 import fnn
+from fnn.tune._curve import in_pieces
 
 STEPS = np.arange(200.0)
 FALL = 0.1 + 2.2 * np.exp(-STEPS / 30)
@@ -92,7 +94,7 @@ def test_a_run_below_a_larger_reference_underfits():
 
 def test_watched_records_give_the_update_ratio_and_the_purity_of_batches():
     records = [
-        {"step": s, "loss": 1.0, "loss_max": 1.0, "update_ratio": {"a/kernel": 0.5, "a/bias": 9.0, "b/kernel": 1e-3},
+        {"step": s, "update_ratio": {"a/kernel": 0.5, "a/bias": 9.0, "b/kernel": 1e-3},
          "batch_purity": 0.55, "grad_norm": 1.0}
         for s in range(20)
     ]  # fmt: skip
@@ -102,9 +104,25 @@ def test_watched_records_give_the_update_ratio_and_the_purity_of_batches():
     assert "a/kernel" in found["update_ratio_high"].why
     assert found["batch_purity"].value == pytest.approx(0.5)
     assert found["batch_purity"].verdict == "FAIL"
-    spiked = [{**r, "loss_max": 500.0 if r["step"] == 7 else 1.0} for r in records]
-    (spike,) = [f for f in fnn.judge(curves, spiked) if f.id == "spikes"]
+
+
+def test_a_spike_is_measured_against_its_surroundings():
+    highest = np.where(STEPS == 77, 500.0, 1.0)
+    curves = fnn.Curves(STEPS, np.ones(200), NONE, NONE, NONE, highest=highest)
+    (spike,) = [f for f in fnn.judge(curves) if f.id == "spikes"]
     assert (spike.value, spike.verdict) == (500.0, "FAIL")
+    assert "step 77" in spike.why
+
+
+@pytest.mark.parametrize(("first", "begins"), [(0, [0, 1, 4, 7]), (6, [6, 9, 12])])
+def test_losses_of_steps_become_means_and_the_first_step_stands_alone(first, begins):
+    losses = np.arange(8.0) ** 2
+    steps, means, highest = in_pieces(losses, 3, first)
+    assert steps.tolist() == begins
+    cuts = [*(np.array(begins) - first), 8]
+    for i, (start, end) in enumerate(itertools.pairwise(cuts)):
+        assert means[i] == np.mean(losses[start:end])
+        assert highest[i] == losses[end - 1]
 
 
 def test_the_worst_layer_of_a_probe_is_named():
