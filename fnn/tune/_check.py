@@ -206,7 +206,7 @@ def _learnt_by_heart(
 
 
 def _gradient_error(make: Make, values: Any, key: Any, examples: Any, means: Moments | None) -> float:
-    """The largest relative error of the gradient of the loss, in float64, by some numbers of each array.
+    """The largest relative error of the gradient of the loss in float64, by some numbers of each array.
 
     A step over a kink shows as an error too, but by chance: a large one is looked for again from other initial
     values, three times at most, and the smallest counts.

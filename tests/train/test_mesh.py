@@ -113,28 +113,37 @@ def only_convolutional(hyperparameters: Any) -> Task:
     return convolutional(hyperparameters)._replace(net=fnn.serial(fnn.conv(5, 3), fnn.flatten, fnn.linear(4)))
 
 
-def batches_of_feature_maps(text: str) -> set[int]:
+def winograd(hyperparameters: Any) -> Task:
+    """Its second convolution has channels enough for Winograd's algorithm."""
+    net = fnn.serial(fnn.conv(32, 3), fnn.conv(32, 3), fnn.flatten, fnn.linear(4))
+    return convolutional(hyperparameters)._replace(net=net)
+
+
+def batches_of_feature_maps(text: str, channels: int) -> set[int]:
     """How many images all arrays hold that look like feature maps, (n, 6, 6, 5) or (blocks, n, 6, 6, 5)."""
-    leading = re.findall(r"f32\[([\d,]+),6,6,5\]", text)
+    leading = re.findall(rf"f32\[([\d,]+),6,6,{channels}\]", text)
     return {math.prod(int(axis) for axis in axes.split(",")) for axes in leading}
 
 
-@pytest.mark.parametrize(("devices", "block_bytes"), [(2, 4 << 20), (4, 1 << 14)])
+@pytest.mark.parametrize(("make", "channels"), [(only_convolutional, 5), (winograd, 32)])
+@pytest.mark.parametrize(("devices", "block_bytes"), [(2, 4 << 20), (4, 1 << 16)])
 def test_each_device_convolves_its_part(
-    devices: int, block_bytes: int, monkeypatch: pytest.MonkeyPatch
+    make: Callable, channels: int, devices: int, block_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the images go through the convolution in blocks."""
     monkeypatch.setattr("fnn.ops._im2col.BLOCK_BYTES", block_bytes)
-    shared = program(only_convolutional, devices)
+    monkeypatch.setattr("fnn.ops._winograd.BLOCK_BYTES", block_bytes)
+    shared = program(make, devices)
     assert "all-reduce" in shared
-    assert max(batches_of_feature_maps(shared)) == 48 // devices
+    assert max(batches_of_feature_maps(shared, channels)) == 48 // devices
 
 
-def test_one_device_convolves_everything() -> None:
+@pytest.mark.parametrize(("make", "channels"), [(only_convolutional, 5), (winograd, 32)])
+def test_one_device_convolves_everything(make: Callable, channels: int) -> None:
     """So that the tests beside this one look for the right thing."""
-    alone = program(only_convolutional, None)
+    alone = program(make, None)
     assert "all-reduce" not in alone
-    assert max(batches_of_feature_maps(alone)) == 48
+    assert max(batches_of_feature_maps(alone, channels)) == 48
 
 
 def test_no_device_gathers_the_feature_maps_of_the_others() -> None:
