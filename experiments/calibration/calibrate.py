@@ -11,6 +11,7 @@ between their marks in docs/diagnostics.md, and the figure there.
 import argparse
 import json
 import math
+import multiprocessing
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,20 +29,32 @@ PAGE, FIGURE = ROOT / "docs" / "diagnostics.md", ROOT / "docs" / "figures" / "ca
 
 
 def train(asked: list[int]) -> None:
-    """Train the configurations, and keep every run's numbers."""
-    from corpus import CONFIGURATIONS, runs_of
+    """Train the configurations, each in a process of its own, and keep every run's numbers."""
+    from corpus import CONFIGURATIONS
 
     known = json.loads(RUNS.read_text()) if RUNS.exists() and asked else []
-    for place, configuration in enumerate(CONFIGURATIONS):
-        if asked and place not in asked:
-            continue
-        known = [run for run in known if run["place"] != place]
-        for run in runs_of(*configuration):
-            numbers = {key: _short(value) for key, value in run.numbers.items()}
-            known.append({"place": place, **run._asdict(), "numbers": numbers})
-        RUNS.write_text(
-            "[\n" + ",\n".join(map(json.dumps, sorted(known, key=lambda r: r["place"]))) + "\n]\n"
-        )
+    # A process that compiles some hundred programs runs out of what the system lets it map.
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as process:
+        for place in asked or range(len(CONFIGURATIONS)):
+            known = [run for run in known if run["place"] != place] + process.apply(runs_at, (place,))
+            RUNS.write_text(
+                "[\n" + ",\n".join(map(json.dumps, sorted(known, key=lambda r: r["place"]))) + "\n]\n"
+            )
+
+
+def runs_at(place: int) -> list[dict[str, Any]]:
+    """The runs of one configuration, as JSON has them."""
+    from corpus import CONFIGURATIONS, runs_of
+
+    runs = runs_of(*CONFIGURATIONS[place])
+    return [
+        {
+            "place": place,
+            **run._asdict(),
+            "numbers": {key: _short(value) for key, value in run.numbers.items()},
+        }
+        for run in runs
+    ]
 
 
 def _short(value: float) -> float | str:

@@ -20,7 +20,7 @@ from jax import lax
 
 import fnn
 from fnn.train._state import Batch, as_values
-from fnn.tune._check import RANGE, rate_numbers, reached, short_batches
+from fnn.tune._check import OVERFIT_FACTORS, RANGE, rate_numbers, reached, short_batches
 from fnn.tune._curve import Curves, in_pieces, of_curves, of_watched
 from fnn.tune._data import of_data
 from fnn.tune._probe import probe
@@ -29,7 +29,6 @@ from fnn.tune._start import at_start, of_optimizer, overfit
 RATES = 20
 SEEDS = (0, 1)
 BATCH = 32
-OVERFIT_FACTORS = (1.0, 0.1, 10.0, 0.01, 100.0)
 
 # What a sound run has: values that a breakage replaces.
 SOUND = {
@@ -375,7 +374,7 @@ def started(make: Make, member: Member, shared: Shared, batches: Batch, sample_r
     blank = batches._replace(x=jnp.zeros_like(batches.x))
     unlearnt = reached(make, member.values, jnp.array(RANGE)[losses.argmin()], member.key, blank, means)
     right, excess = lax.map(
-        lambda f: overfit(make, member.values, f, member.key, take(sample_rows), means, steps=300),
+        lambda f: overfit(make, member.values, f, member.key, take(sample_rows), means),
         jnp.array(OVERFIT_FACTORS),
     )
     best = jnp.argmin(jnp.where(right >= right.max(), excess, jnp.inf))

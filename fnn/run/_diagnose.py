@@ -164,9 +164,9 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 def _columns(rows: Sequence[Mapping[str, Any]], path: Path) -> fnn.Curves:
     """Rows with names as some framework gives them; a row may lack some of them."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = {str(name).lower(): name for row in rows for name in row if name is not None}
     known = {
-        column: next((name for name in names if name.lower() in aliases), None)
+        column: next((names[alias] for alias in aliases if alias in names), None)
         for column, aliases in _COLUMNS.items()
     }
     if known["loss"] is None:
@@ -180,7 +180,10 @@ def _columns(rows: Sequence[Mapping[str, Any]], path: Path) -> fnn.Curves:
     def column(which: str) -> np.ndarray:
         name = known[which]
         cells = [row[name] for row in rows if name is not None and row.get(name) not in (None, "")]
-        return np.array([_float(cell, f"{path}, {name}") for cell in cells])
+        values = np.array([_float(cell, f"{path}, {name}") for cell in cells])
+        return (
+            values / 100 if "accuracy" in which and np.nanmax(values, initial=0) > 1 else values
+        )  # in percent
 
     loss = column("loss")
     steps = column("step")

@@ -152,7 +152,7 @@ def _fit(prepared: Prepared, directory: Path, console: Console) -> tuple[fnn.Fit
                 **prepared.settings,
             )
         except fnn.Diverged as error:
-            record.losses(error.losses, max(0, error.step - len(error.losses)))
+            record(error.progress)
             return fit, str(error), 1
         except Stopped as error:
             return fit, str(error), error.exit_code

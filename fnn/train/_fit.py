@@ -57,10 +57,10 @@ class Progress(NamedTuple):
 class Diverged(ArithmeticError):
     """The loss became NaN or infinite.
 
-    `fit` holds the run up to the last epoch before, `losses` those of the chunk in which it happened.
+    `fit` holds the run up to the last epoch before, `progress` the chunk in which it happened.
     """
 
-    def __init__(self, step: int, loss: float, fit: Fit, losses: np.ndarray | None = None) -> None:
+    def __init__(self, step: int, loss: float, fit: Fit, progress: Progress) -> None:
         """Name the step and say what to try."""
         super().__init__(
             f"the loss became {loss} at step {step}; try a lower learning rate, clip_by_global_norm in front "
@@ -68,7 +68,7 @@ class Diverged(ArithmeticError):
         )
         self.step = step
         self.fit = fit
-        self.losses = np.zeros(0) if losses is None else losses
+        self.progress = progress
 
 
 def fit(
@@ -136,6 +136,7 @@ def fit(
         check_range("watch_every", watch_every, at_least=1)
         watch_every = min(watch_every, chunk_steps)
         chunk_steps = -(-chunk_steps // watch_every) * watch_every
+        chunks = -(-steps // chunk_steps)
 
     values = as_values(hyperparameters)
     key = jax.random.key(seed)
@@ -158,14 +159,13 @@ def fit(
                 seen.append(jax.device_get(measured))
                 metrics = _running_means(seen)
                 taken = epoch * steps + chunk * chunk_steps
-                _check_finite(seen[-1].loss + seen[-1].penalty, taken + 1, so_far)
                 done = min(taken + chunk_steps, (epoch + 1) * steps)
-                losses = seen[-1].loss[: done - taken]
-                watched = _records(seen[-1], taken, watch_every)
+                losses, watched = seen[-1].loss[: done - taken], _records(seen[-1], taken, watch_every)
                 progress = Progress(epoch + 1, epochs, done, epochs * steps, metrics, None, losses, watched)
+                _check_finite(seen[-1].loss + seen[-1].penalty, taken + 1, so_far, progress)
                 if chunk + 1 == chunks:
                     measured = jax.device_get(_evaluate(make, values, state, validation))
-                    _check_finite(measured["loss"][None], done, so_far)
+                    _check_finite(measured["loss"][None], done, so_far, progress)
                     metrics |= {f"validation_{name}": float(value) for name, value in measured.items()}
                     so_far = _advance(so_far, state, metrics)
                     progress = progress._replace(metrics=metrics, fit=so_far)
@@ -260,10 +260,10 @@ def check_fit(
     jax.eval_shape(run, jax.random.key(0), batch)
 
 
-def _check_finite(losses: np.ndarray, first_step: int, so_far: Fit) -> None:
+def _check_finite(losses: np.ndarray, first_step: int, so_far: Fit, progress: Progress) -> None:
     bad = ~np.isfinite(losses)
     if bad.any():
-        raise Diverged(first_step + int(bad.argmax()), float(losses[bad][0]), so_far, losses)
+        raise Diverged(first_step + int(bad.argmax()), float(losses[bad][0]), so_far, progress)
 
 
 def _advance(so_far: Fit, state: TrainState, metrics: dict[str, float]) -> Fit:

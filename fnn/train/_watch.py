@@ -10,6 +10,8 @@ from fnn._tree import paths
 from fnn._types import Array, Params
 from fnn.optim import global_norm
 
+_PAIRED = 256  # examples of a batch whose classes are compared, at most
+
 
 class Watched(NamedTuple):
     """What a watched step measures of itself.
@@ -40,6 +42,7 @@ def _purity(y: Array, mask: Array) -> Array:
     """Pairs of different examples of one class, over all such pairs."""
     if y.ndim != 1 or not jnp.issubdtype(y.dtype, jnp.integer):
         return jnp.asarray(jnp.nan)
+    y, mask = y[:_PAIRED], mask[:_PAIRED]
     same = (y[:, None] == y[None]) & mask[:, None] & mask[None]
     count = mask.sum()
     return (same.sum() - count) / jnp.maximum(count * (count - 1), 1).astype(jnp.float32)

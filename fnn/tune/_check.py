@@ -10,21 +10,31 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.data import Examples, Moments, Splits, Visit, moments
-from fnn.nn._layer import as_layer, walk
-from fnn.optim import check_gradients
+from fnn.nn._layer import walk
+from fnn.optim import LookaheadState, check_gradients
 from fnn.train._fit import check_fit
 from fnn.train._state import Batch, Make, as_values, init_state, network_input, task_at
 from fnn.train._step import has_classes
 from fnn.tune._data import of_data
 from fnn.tune._finding import Finding, find_all
-from fnn.tune._start import at_start, layer_statistics, of_optimizer, overfit, trained_for, without_noise
+from fnn.tune._start import (
+    at_start,
+    hidden,
+    in_full_precision,
+    layer_statistics,
+    of_optimizer,
+    overfit,
+    trained_for,
+    without_noise,
+)
 from fnn.tune._table import CHECKS
 
 _BATCH = 256  # examples that the network is probed with, at most
 _RANGE_BATCH, _RANGE_STEPS = 32, 40
 RANGE = tuple(10.0 ** (power / 2) for power in range(-6, 7))
 """The factors of the configured rate that the range test tries: 10⁻³ to 10³ by half powers of ten."""
-_OVERFIT_FACTORS = (1.0, 0.1, 10.0, 0.01, 100.0, 0.001, 1000.0)
+_LARGE_BATCH = 512  # above it, rates are tuned for steps that the range test does not make
+OVERFIT_FACTORS = (1.0, 0.1, 10.0, 0.01, 100.0)
 _PER_CLASS = 2
 _SMALL_PENALTY = 0.01  # of the loss's pull: below it the range test is the same without
 
@@ -69,7 +79,8 @@ def check(
     Args:
         make, hyperparameters, data: see `fnn.fit`. A schedule among the hyperparameters counts with its
             largest value of the first 10,000 steps.
-        batch_size, standardize, seed: see `fnn.fit`.
+        batch_size: of the run. Rates are tried with batches of 32; above 512 they are not judged.
+        standardize, seed: see `fnn.fit`.
 
     Raises:
         ValueError: what does not fit together.
@@ -97,16 +108,15 @@ def check(
     evidence["penalty_size"] = (
         f"the loss is {start['loss']:.3g}, with the penalty {start['loss_with_penalty']:.3g}"
     )
-    net = as_layer(task_at(make, values, jnp.zeros((), jnp.int32)).net)
+    net = task_at(make, values, jnp.zeros((), jnp.int32)).net
     by_layer = jax.device_get(_layers(make, values, key, batch, means))
-    by_layer = {path: jax.tree.map(float, by_layer[path]) for path, _ in walk(net) if path in by_layer}
-    evidence["signal"], evidence["signal_explodes"] = (
-        f"the mean deviation is {by_layer[path]['deviation']:.3g} in {path}" if path else ""
-        for path in (
-            min(by_layer, key=lambda path: by_layer[path]["deviation"], default=""),
-            max(by_layer, key=lambda path: by_layer[path]["deviation"], default=""),
-        )
-    )
+    by_layer = {path: jax.tree.map(float, by_layer[path]) for path, _ in walk(net)}
+    params = jax.eval_shape(lambda key: init_state(make, values, key, batch.x).params, key)
+    spreads = {path: by_layer[path]["deviation"] for path in hidden(dict(walk(net)), params)}
+    for id, worst in (("signal", min), ("signal_explodes", max)):
+        if spreads:
+            path = worst(spreads, key=spreads.__getitem__)
+            evidence[id] = f"a deviation of {spreads[path]:.3g} in {path}"
     numbers["gradients"] = _gradient_error(make, values, key, _take(data.train, order[:4]), means)
 
     batches = short_batches(data.train, order)
@@ -120,13 +130,19 @@ def check(
         if suggested(np.array(free)) != best:
             says += f", without the penalty {suggested(np.array(free)):.3g} times"
     evidence["rate_high"] = evidence["rate_low"] = says
-    numbers["blank"] = losses.min() / float(_reached(make, values, best, key, blank, means))
+    unlearnt = float(_reached(make, values, best, key, blank, means))
+    numbers["blank"] = losses.min() / unlearnt if unlearnt > 0 else math.nan
 
     sample = tiny_sample(data.train)
     right, excess, factor = _learnt_by_heart(make, values, key, sample, means)
     numbers |= {"overfit": right, "overfit_loss": excess}
     evidence["overfit"] = f"{len(sample.y)} examples, at {factor:g} times the configured rate"
-    stable = [f for f, loss in zip(RANGE, losses, strict=True) if loss < losses[0]]
+    stable = [f for f, loss in zip(RANGE, losses, strict=True) if loss < start["loss"]]
+    size = len(data.train.x) if batch_size == "all" else batch_size
+    if size > _LARGE_BATCH or _looks_ahead(make, values, batch.x):
+        numbers["rate_high"] = numbers["rate_low"] = math.nan
+    wanted = [id for id, check in CHECKS.items() if check.stage in ("data", "start")]
+    numbers = {id: numbers.get(id, math.nan) for id in wanted}
     return Checked(
         find_all(numbers, evidence),
         RANGE,
@@ -135,6 +151,13 @@ def check(
         max(stable, default=math.nan),
         by_layer,
     )
+
+
+def _looks_ahead(make: Make, values: Any, x: Any) -> bool:
+    """Whether the optimizer is `lookahead`, whose steps back are no steps along a gradient."""
+    state = jax.eval_shape(lambda key: init_state(make, values, key, x).opt_state, jax.random.key(0))
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, LookaheadState))
+    return any(isinstance(node, LookaheadState) for node in nodes)
 
 
 def _about_the_loss(start: dict[str, float]) -> str:
@@ -163,8 +186,11 @@ def rate_numbers(losses: np.ndarray) -> dict[str, float]:
 
 def suggested(losses: np.ndarray) -> float:
     """The factor that reached the lowest loss; of those within 2 % of it the one nearest to 1."""
-    good = [f for f, loss in zip(RANGE, losses, strict=True) if loss <= 1.02 * losses.min()]
-    return min(good or [1.0], key=lambda factor: abs(math.log10(factor)))
+    low = losses.min()
+    if not math.isfinite(low):
+        return RANGE[0]
+    good = [f for f, loss in zip(RANGE, losses, strict=True) if loss <= low + 0.02 * abs(low)]
+    return min(good, key=lambda factor: abs(math.log10(factor)))
 
 
 def tiny_sample(examples: Examples) -> Any:
@@ -197,7 +223,7 @@ def _learnt_by_heart(
 ) -> tuple[float, float, float]:
     """At the first rate that does it, else at the best: accuracy, loss above the lowest, factor."""
     tried = []
-    for factor in _OVERFIT_FACTORS:
+    for factor in OVERFIT_FACTORS:
         right, excess = map(float, _overfit(make, values, factor, key, sample, means))
         tried.append((right, excess, factor))
         if excess <= 0.01 and not right < 1:
@@ -206,23 +232,24 @@ def _learnt_by_heart(
 
 
 def _gradient_error(make: Make, values: Any, key: Any, examples: Any, means: Moments | None) -> float:
-    """The largest relative error of the gradient of the loss in float64, by some numbers of each array.
+    """The largest relative error of the loss's gradient in float64, by some numbers of each array.
 
-    A step over a kink shows as an error too, but by chance: a large one is looked for again from other initial
-    values, three times at most, and the smallest counts.
+    A step over a kink shows as an error too, but by chance: a large one is looked for again from other
+    initial values, three times at most, and the smallest counts.
     """
     errors: list[float] = []
     while len(errors) < 3 and (not errors or errors[-1] > CHECKS["gradients"].warn):
         state = init_state(make, values, jax.random.fold_in(key, len(errors)), examples.x, means)
         task = task_at(make, values, state.step)
-        net = without_noise(task.net)
+        net = in_full_precision(without_noise(task.net))
 
         def loss(params: Any, state: Any = state, task: Any = task, net: Any = net) -> jax.Array:
-            dtype = jax.tree.leaves(params)[0].dtype
-            x = network_input(examples.x, means).astype(dtype)
+            x = network_input(examples.x, means).astype(jax.tree.leaves(params)[0].dtype)
             outputs, _ = net.apply(params, state.state, x, train=True, key=key)
-            return task.loss(outputs, examples.y).mean().astype(dtype)
+            return task.loss(outputs, examples.y).mean()
 
+        if not jax.tree.leaves(state.params):
+            return math.nan
         errors.append(check_gradients(loss, state.params, samples=3).largest)
     return min(errors)
 

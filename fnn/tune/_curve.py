@@ -117,6 +117,11 @@ def _averaged(steps: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarr
     )
 
 
+def _positive(values: list[float]) -> np.ndarray:
+    found = np.array(values, float)
+    return found[np.isfinite(found) & (found > 0)]
+
+
 def _validation(curves: Curves, numbers: dict[str, float], evidence: dict[str, str]) -> None:
     right, held = np.asarray(curves.accuracy, float), np.asarray(curves.validation_accuracy, float)
     if len(right) and len(held):
@@ -157,10 +162,11 @@ def of_watched(
     if not records:
         return {}, {}
     ratios = {
-        path: float(np.nanmedian(values))
+        path: float(np.median(values))
         for path in records[0]["update_ratio"]
         if path.rpartition("/")[2] == "kernel" or len(records[0]["update_ratio"]) == 1
-        if np.isfinite(values := np.array([r["update_ratio"][path] for r in records], float)).any()
+        # An optimizer that accumulates gradients stands still at most steps.
+        if len(values := _positive([record["update_ratio"][path] for record in records]))
     }
     numbers, evidence = {}, {}
     if ratios:

@@ -26,9 +26,8 @@ def of_data(
     """
     x, y = (np.asarray(part) for part in data.train)
     rows = _fingerprints(x)
-    held = np.concatenate(
-        [_fingerprints(np.asarray(part.x)) for part in (data.validation, data.test) if len(part.x)]
-    )
+    apart = [_fingerprints(np.asarray(part.x)) for part in (data.validation, data.test) if len(part.x)]
+    held = np.concatenate([rows[:0], *apart])
     unique, counts = np.unique(rows, return_counts=True)
     known = np.isin(held, unique)
     random = np.random.default_rng(seed)
@@ -61,7 +60,7 @@ def of_data(
 
 
 def label_agreement(inputs: np.ndarray, y: np.ndarray) -> tuple[float, str]:
-    """How far the class of the nearest other example is ahead of guessing: (a - g) / (1 - g).
+    """How far the class of the nearest other example is ahead of guessing: (a - g) / √(g (1 - g) / n).
 
     a is how often it is right, g how often two examples drawn at random share a class. An example is not
     compared with its own duplicates.
@@ -71,7 +70,8 @@ def label_agreement(inputs: np.ndarray, y: np.ndarray) -> tuple[float, str]:
     distance[distance <= 1e-9 * squares.mean()] = np.inf
     right = float((y[distance.argmin(1)] == y).mean())
     guess = float(np.square(np.bincount(y) / len(y)).sum())
-    return (right - guess) / max(1 - guess, 1e-9), f"right for {right:.1%}, guessing for {guess:.1%}"
+    error = math.sqrt(max(guess * (1 - guess), 1e-9) / len(y))
+    return (right - guess) / error, f"right for {right:.1%}, guessing for {guess:.1%}"
 
 
 def _fingerprints(x: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ from fnn.ops._norm import per_channel
 from fnn.train._state import Make, TrainState, network_input, task_at
 from fnn.tune._start import shares
 
+_EPS = 1e-5  # of batch norm's root
+
 
 def probe(make: Make, hyperparameters: Any, state: TrainState, x: Any) -> dict[str, dict[str, Array]]:
     """Dead units, flat tails and running statistics of a network in evaluation mode.
@@ -25,7 +27,9 @@ def probe(make: Make, hyperparameters: Any, state: TrainState, x: Any) -> dict[s
         the share of sigmoid or tanh outputs in the flat tails; `statistics`, how far the running mean and
         deviation of a batch norm are from those of these examples,
 
-            √ mean over channels of ( ((m − m̂) / ŝ)² + ln(s / ŝ)² ),   ŝ, m̂ the running ones
+            √ mean over channels of ( ((m − m̂) / ŝ)² + ln(s / ŝ)² ),   ŝ² = running variance + 1e-5
+
+        and 1e-5 is added to s² too, so that a constant channel is no trouble.
     """
     task = task_at(make, hyperparameters, state.step)
     layers = dict(walk(task.net))
@@ -40,7 +44,9 @@ def probe(make: Make, hyperparameters: Any, state: TrainState, x: Any) -> dict[s
             normal = (y - per_channel(own["bias"], y.ndim)) / per_channel(scale, y.ndim)
             axes = tuple(range(normal.ndim - 1))
             mean, deviation = normal.mean(axes), normal.std(axes)
-            each = jnp.square(mean) + jnp.square(jnp.log(deviation + 1e-3))
+            running = _at(state.state, path)["var"] + _EPS
+            wide = jnp.square(deviation) + _EPS / running
+            each = jnp.square(mean) + jnp.square(jnp.log(wide) / 2)
             distance[path] = jnp.sqrt(jnp.nanmean(each))
     return {"dead_units": dead, "saturated_units": saturated, "statistics": distance}
 

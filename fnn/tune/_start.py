@@ -13,6 +13,7 @@ from fnn._tree import combine, paths
 from fnn._types import Array, Key, Params
 from fnn.data import Moments
 from fnn.nn import Layer
+from fnn.nn._layer import _serial as series
 from fnn.nn._layer import as_layer, intermediates, walk
 from fnn.optim import Optimizer, accuracy, apply_updates, global_norm
 from fnn.train._state import Batch, Make, Task, TrainState, init_state, network_input, task_at
@@ -29,7 +30,7 @@ _MEMORY_STEPS = 100
 def at_start(
     make: Make, hyperparameters: Any, key: Key, examples: Any, moments: Moments | None = None
 ) -> dict[str, Array]:
-    """What one batch says of the network, its loss and its optimizer, the mean or the worst of 8 draws.
+    """What one batch says of the network and its loss, over 8 draws of the initial values.
 
     Args:
         make, hyperparameters: see `fnn.fit`; numbers, no schedules.
@@ -44,13 +45,18 @@ def at_start(
     measured = jax.vmap(lambda key: _one_start(make, hyperparameters, key, examples, moments))(
         jax.random.split(key, _SEEDS)
     )
-    return {name: _WORST.get(name, jnp.mean)(values) for name, values in measured.items()}
+    return {name: _OVER_DRAWS.get(name, jnp.mean)(values) for name, values in measured.items()}
 
 
-_WORST: dict[str, Callable[[Array], Array]] = {
+_OVER_DRAWS: dict[str, Callable[[Array], Array]] = {
     "output_probabilities": jnp.max,
-    "zero_gradient": jnp.min,  # a layer that is dead by bad luck alone is no mistake of the network
+    # What one draw has by bad luck is no mistake of the network.
+    "zero_gradient": jnp.min,
     "dead_at_start": jnp.min,
+    "penalty_size": jnp.median,
+    "noise": jnp.median,
+    "signal": jnp.median,
+    "signal_explodes": jnp.median,
 }
 
 
@@ -74,6 +80,9 @@ def _one_start(
         return sum((penalty(params) for penalty in task.penalties), jnp.zeros(()))
 
     loss, grads = jax.value_and_grad(data_loss)(trained)
+    # A last layer that starts at zero, which is usual, hides the rest from the first gradient alone.
+    moved = jax.tree.map(lambda w, g: w - 0.1 * g / (global_norm(grads) + 1e-12), trained, grads)
+    later = jax.grad(data_loss)(moved)
     pull = jax.grad(penalty)(trained)
     outputs = outputs_of(state.params, x)
     sizes = jnp.stack(
@@ -83,10 +92,10 @@ def _one_start(
     numbers = {
         "loss": loss,
         "loss_with_penalty": loss + sizes[1],
-        "penalty_sign": jnp.where(has_penalty, jnp.diff(sizes).min() / loss, jnp.nan),
+        "penalty_sign": jnp.where(has_penalty, jnp.diff(sizes).min() / jnp.abs(loss), jnp.nan),
         "penalty_size": jnp.where(has_penalty, global_norm(pull) / global_norm(grads), jnp.nan),
         "zero_gradient": _share(
-            [jnp.logical_not(jnp.any(g != 0) & jnp.all(jnp.isfinite(g))) for g in _leaves(grads)]
+            [jnp.logical_not(jnp.any(g != 0) & jnp.all(jnp.isfinite(g))) for g in _leaves(later)]
         ),
         "frozen": jnp.asarray(_size(frozen) / max(1, _size(state.params))),
         "state_updates": _state_updates(task, state, x, key),
@@ -108,6 +117,7 @@ def _outputs(task: Task, outputs: Array, y: Array, loss: Array) -> dict[str, Arr
     )
     expected = jnp.log(classes) + variance / 2
     slope = jax.grad(lambda outputs: task.loss(outputs, y).sum())(outputs)
+    sloped = (slope != 0).any(-1)  # a margin that is met has no slope
     off_one = jnp.abs(outputs.sum(-1) - 1).max()
 
     def where_softmax(value: Array) -> Array:
@@ -116,7 +126,7 @@ def _outputs(task: Task, outputs: Array, y: Array, loss: Array) -> dict[str, Arr
     return {
         "output_probabilities": where_softmax(jnp.where((outputs >= 0).all(), off_one, jnp.inf)),
         "output_negative": where_softmax((outputs < 0).sum() / (outputs != 0).sum()),  # NaN where all are 0
-        "loss_target": (slope.argmin(-1) == y).mean(),
+        "loss_target": ((slope.argmin(-1) == y) & sloped).sum() / sloped.sum(),
         "logit_variance": where_softmax(variance),
         "expected_loss": where_softmax(expected),
         "initial_loss": where_softmax(jnp.abs(loss - expected) / jnp.log(classes)),
@@ -127,10 +137,8 @@ def _layers(net: Layer, state: TrainState, x: Array, key: Key) -> dict[str, Arra
     """How the signal fares from layer to layer."""
     layers = dict(walk(net))
     outputs = intermediates(net, state.params, state.state, x, train=True, key=key)
-    learned = [path for path, _ in paths(state.params)]
-    first = next((path for path in layers if any(name.startswith(path) for name in learned)), None)
-    behind = list(layers)[list(layers).index(first) :] if first is not None else []
-    spreads = jnp.stack([jnp.sqrt(outputs[path].var(0).mean()) for path in behind] or [jnp.ones(())])
+    between = hidden(layers, state.params)
+    spreads = jnp.stack([spread(outputs[path]) for path in between] or [jnp.full((), jnp.nan)])
     dead, saturated = shares(layers, outputs)
     return {
         "signal": jnp.log10(spreads.min()),
@@ -140,10 +148,23 @@ def _layers(net: Layer, state: TrainState, x: Array, key: Key) -> dict[str, Arra
     }
 
 
+def spread(y: Array) -> Array:
+    """The deviation over examples, of all units together: not the differences between units."""
+    return jnp.sqrt(y.var(0).mean())
+
+
+def hidden(layers: dict[str, Layer], params: Params) -> list[str]:
+    """The layers from the first that learns to the last, which is left out: it may start at zero."""
+    learned = [path for path, _ in paths(params)]
+    learning = [path for path in layers if any(f"{name}/".startswith(f"{path}/") for name in learned)]
+    names = list(layers)
+    return names[names.index(learning[0]) : names.index(learning[-1])] if learning and learning[0] else []
+
+
 def layer_statistics(
     make: Make, hyperparameters: Any, key: Key, examples: Any, moments: Moments | None = None
 ) -> dict[str, dict[str, Array]]:
-    """Mean and deviation of each layer's outputs at the start, and its dead or saturated share.
+    """Mean of each layer's outputs at the start, deviation over examples, and dead or saturated share.
 
     Args:
         make, hyperparameters, key, examples, moments: see `at_start`.
@@ -159,7 +180,7 @@ def layer_statistics(
     return {
         path: {
             "mean": y.mean(),
-            "deviation": y.std(),
+            "deviation": spread(y),
             **({"dead": dead[path]} if path in dead else {}),
             **({"saturated": saturated[path]} if path in saturated else {}),
         }
@@ -254,7 +275,12 @@ def of_optimizer(
     # The gradient holds for 100 steps and then turns: for how long do the updates go on as before?
     signs = jnp.concatenate([jnp.ones(_MEMORY_STEPS), -jnp.ones(_MEMORY_STEPS)])
     _, along = lax.scan(follow, (optimizer.init(zeros), zeros), signs)
-    return {"clipping": clipped, "memory": (along[_MEMORY_STEPS:] > 0).mean()}
+    # One that accumulates gradients, and stands still at most steps, cannot be told so.
+    moves = (along != 0).mean() > 0.9
+    return {
+        "clipping": jnp.where(moves, clipped, jnp.nan),
+        "memory": jnp.where(moves, (along[_MEMORY_STEPS:] > 0).mean(), jnp.nan),
+    }
 
 
 def _along(updates: Params, grads: Params) -> Array:
@@ -311,20 +337,23 @@ def overfit(
     examples: Any,
     moments: Moments | None,
     *,
-    steps: int = 400,
+    steps: int = 300,
 ) -> tuple[Array, Array]:
     """Train on a few examples alone, without penalties, dropout and augmentation, until they are learnt.
 
     Returns:
         The accuracy at the end (NaN without classes), and how far the mean loss is above the lowest that any
-        outputs have: with label smoothing that is not 0.
+        outputs have: with label smoothing that is not 0. Without classes it is relative to the loss at the
+        start.
     """
     state = init_state(make, hyperparameters, key, examples.x, moments)
     task = task_at(make, hyperparameters, state.step)
     net, optimizer = without_noise(task.net), scaled_optimizer(task.optimizer, factor)
     x, y = network_input(examples.x, moments), examples.y
     frozen, trained = task.cut(state.params)
-    floor = _lowest_loss(task, net.apply(state.params, state.state, x, train=True, key=key)[0], y)
+    first = net.apply(state.params, state.state, x, train=True, key=key)[0]
+    floor = _lowest_loss(task, first, y)
+    unit = 1.0 if has_classes(y) else jnp.maximum(jnp.abs(task.loss(first, y).mean() - floor), 1e-9)
 
     def loss(trained: Params) -> tuple[Array, Array]:
         outputs, _ = net.apply(combine(frozen, trained), state.state, x, train=True, key=key)
@@ -339,7 +368,7 @@ def overfit(
         count, trained, opt_state, _, _ = carry
         (value, right), grads = jax.value_and_grad(loss, has_aux=True)(trained)
         updates, opt_state = optimizer.update(grads, opt_state, trained)
-        return count + 1, apply_updates(trained, updates), opt_state, value - floor, right
+        return count + 1, apply_updates(trained, updates), opt_state, (value - floor) / unit, right
 
     nothing = jnp.asarray(jnp.inf, jnp.float32)
     start = (0, trained, optimizer.init(trained), nothing, jnp.zeros((), jnp.float32))
@@ -348,17 +377,25 @@ def overfit(
 
 
 def _lowest_loss(task: Task, outputs: Array, y: Array) -> Array:
-    """The mean loss of the best outputs that favour each right class by the same number."""
+    """The mean loss of the best outputs: those that favour each right class by the same number.
+
+    Where targets are probabilities, their logarithms are the best logits; else the lowest loss is 0.
+    """
     if not has_classes(y):
-        return jnp.zeros(())
+        if y.shape != outputs.shape or y.ndim < 2 or y.shape[-1] < 2:
+            return jnp.zeros(())
+        are_shares = jnp.all(y >= 0) & jnp.allclose(y.sum(-1), 1, atol=1e-4)
+        return jnp.where(are_shares, task.loss(jnp.log(y + 1e-9), y).mean(), 0.0)
     right = jax.nn.one_hot(y, outputs.shape[-1], dtype=outputs.dtype)
-    return jnp.min(
-        jnp.stack([task.loss(size * right, y).mean() for size in (1, 2, 3, 4, 5, 6, 8, 10, 15, 30, 60)])
-    )
+    sizes = (1, 2, 3, 4, 5, 6, 8, 10, 15, 30, 60)
+    return jnp.min(jnp.stack([task.loss(size * right, y).mean() for size in sizes]))
 
 
 def scaled_optimizer(optimizer: Optimizer, factor: Array | float) -> Optimizer:
-    """The same optimizer with every update times a factor, as if all its learning rates were."""
+    """The same optimizer with every update times a factor: as if all its learning rates were.
+
+    Not so for what is no step along a gradient, such as the projection of `max_norm`.
+    """
 
     def update(grads: Params, state: Any, params: Params) -> tuple[Params, Any]:
         updates, state = optimizer.update(grads, state, params)
@@ -377,6 +414,14 @@ def without_noise(net: Any) -> Layer:
     children = tuple((name, without_noise(child)) for name, child in net.children)
     same = all(new is old for (_, new), (_, old) in zip(children, net.children, strict=True))
     return net if same else net.rebuild(children)
+
+
+def in_full_precision(net: Layer) -> Layer:
+    """The same network without `mixed_precision`, which would round what is computed in float64."""
+    if not net.children or net.rebuild is None:
+        return net
+    children = tuple((name, in_full_precision(child)) for name, child in net.children)
+    return series(children, name=net.name) if net.kind == "mixed_precision" else net.rebuild(children)
 
 
 def _identity(x: Array) -> Array:

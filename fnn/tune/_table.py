@@ -43,8 +43,8 @@ CHECKS: dict[str, Check] = {
         "Barz and Denzler (2020), Do we train on test data?",
     ),
     "data_labels": Check(
-        "data", "how far a nearest neighbour's class is ahead of guessing, 0 to 1",
-        0.15, 0.07, "low", "look at examples with their labels: they may be shuffled against the inputs",
+        "data", "by how many standard errors a nearest neighbour's class is ahead of guessing",
+        6.0, 4.0, "low", "look at examples with their labels: they may be shuffled against the inputs",
         "Cover and Hart (1967), Nearest neighbor pattern classification",
     ),
     "batch_purity": Check(
@@ -105,17 +105,17 @@ CHECKS: dict[str, Check] = {
     ),
     "initial_loss": Check(
         "start", "|loss - expected| over ln C at the start, expected ln C + ½ (1 - 1/C) Var(logits)",
-        0.3, 1.0, "high", "see whether loss and targets fit, and whether initial values are of a usual size",
+        0.5, 1.0, "high", "see whether loss and targets fit, and whether initial values are of a usual size",
         _CS231N,
     ),
     "signal": Check(
-        "start", "log10 of the smallest deviation over examples of a layer's outputs at the start",
+        "start", "log10 of the smallest deviation over examples of a hidden layer's outputs at the start",
         -2.0, -3.0, "low", "the signal dies on its way: Kaiming for ReLU, Xavier for tanh, fewer sigmoids, "
         "normalisation or residuals; values that all start at zero never part",
         "Glorot and Bengio (2010), Understanding the difficulty of training deep feedforward networks",
     ),
     "signal_explodes": Check(
-        "start", "log10 of the largest deviation over examples of a layer's outputs at the start",
+        "start", "log10 of the largest deviation over examples of a hidden layer's outputs at the start",
         1.0, 2.0, "high", "draw smaller initial values: Kaiming for ReLU, Xavier for tanh",
         "Glorot and Bengio (2010), Understanding the difficulty of training deep feedforward networks",
     ),
@@ -157,7 +157,7 @@ CHECKS: dict[str, Check] = {
     ),
     "gradients": Check(
         "start", "the relative error of the gradient against differences in float64",
-        1e-4, 1e-2, "high", "a gradient written by hand is wrong, or the loss is not smooth there",
+        0.001, 0.01, "high", "a gradient written by hand is wrong, or the loss is not smooth there",
         _CS231N,
     ),
     # The optimizer.

@@ -69,7 +69,7 @@ def test_findings_are_counted():
             run("sound", data_leak=0.05),
             run("rate × 100", rate_high=2.0),
             run("rate × 100", rate_high=0.0, data_leak=0.5),
-            run("labels shuffled", data_labels=0.5),
+            run("labels shuffled", data_labels=50.0),
         ]
     )
     assert [counts for _, *counts in judged.rates()] == [[1, 3], [1, 3], [2, 3], [1, 3]]

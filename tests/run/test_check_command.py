@@ -96,6 +96,17 @@ def test_curves_of_another_framework_are_judged(tmp_path, suffix, monkeypatch, c
     assert "barely_moves" not in found  # means over epochs do not show the start
 
 
+def test_accuracies_in_percent_and_ragged_rows_are_read(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "curves.csv"
+    rows = "".join(f"{e},{10 * e},{2 * 0.8**e},{90 + e / 10},{89 + e / 10}\n" for e in range(12))
+    path.write_text("epoch,step,loss,accuracy,val_accuracy\n" + rows.replace("\n", ",7\n", 1))
+    code, output, _ = run(monkeypatch, capsys, "check", path, "--json")
+    found = {f["id"]: f for f in json.loads(output)["findings"]}
+    assert code == 0
+    assert found["overfitting"]["value"] <= 0.01
+    assert found["barely_moves"]["verdict"] == "PASS"  # by steps, so that the start was seen
+
+
 def test_a_diverged_curve_fails(tmp_path, monkeypatch, capsys):
     path = tmp_path / "curves.csv"
     path.write_text("step,loss\n1,2.3\n2,2.0\n3,nan\n")

@@ -71,6 +71,39 @@ def test_watching_changes_no_bit_of_a_run() -> None:
     assert plain.history == watched.history
 
 
+def test_watching_takes_no_step_more_where_chunks_do_not_end_with_the_epoch(monkeypatch: Any) -> None:
+    monkeypatch.setattr("fnn.train._fit._CHUNK_STEPS", 3)
+    plain, _ = fitted()
+    for every in (2, 3, 4):
+        watched, _ = fitted(watch_every=every)
+        assert int(watched.last.step) == int(plain.last.step) == 15
+        assert watched.history == plain.history
+
+
+def test_a_chunk_that_diverges_is_reported_whole() -> None:
+    data = fnn.Splits(
+        fnn.Examples(X, Y), fnn.Examples(X[:8], Y[:8]), fnn.Examples(X[:0], Y[:0]), tuple("abcd"), "x"
+    )
+    values = {**VALUES, "learning_rate": fnn.piecewise([7], [0.1, 1e38])}
+    with pytest.raises(fnn.Diverged) as raised:
+        fnn.fit(softmax_regression.make, values, data, epochs=3, batch_size=5, watch_every=2)
+    progress = raised.value.progress
+    assert (progress.epoch, progress.step, raised.value.step) == (2, 10, 9)
+    assert (progress.losses > 1e30).tolist() == [False, False, False, True, True]  # steps 6 to 10
+    assert [record["step"] for record in progress.watched] == [5, 7, 9]
+
+
+def test_a_large_batch_has_the_purity_of_its_first_256() -> None:
+    x, y = np.zeros((600, 3), np.float32), np.zeros(600, np.int32)
+    y[256:] = 1
+    state = fnn.init_state(softmax_regression.make, VALUES, jax.random.key(0), x)
+    _, metrics = train_step(
+        softmax_regression.make, VALUES, state, Batch(x, y, np.ones(600, bool)), watched=True
+    )
+    assert metrics.watched is not None
+    assert float(metrics.watched.batch_purity) == 1
+
+
 def test_every_kth_step_of_the_run_leaves_a_record() -> None:
     _, each = fitted(watch_every=1)
     _, records = fitted(watch_every=4)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fnn
+from fnn.tune._check import rate_numbers
 
 DATA = fnn.split(fnn.digits(), validation=0.2)
 
@@ -72,6 +73,43 @@ def test_a_gradient_that_was_written_wrong_fails():
     assert found["gradients"].verdict == "FAIL"
 
 
+def test_mixed_precision_is_no_wrong_gradient():
+    def mixed(values):
+        net = fnn.mixed_precision(fnn.serial(fnn.flatten, fnn.linear(10)))
+        return net, *make(values)[1:]
+
+    found = {f.id: f for f in fnn.check(mixed, {"rate": 1e-2}, DATA).findings}
+    assert found["gradients"].verdict == "PASS"
+
+
+def test_rates_are_not_judged_where_the_range_test_says_little():
+    def ahead(values):
+        return *make(values)[:2], fnn.lookahead(fnn.adam(values["rate"]))
+
+    for its, size in ((ahead, 64), (make, "all")):
+        found = {f.id: f for f in fnn.check(its, {"rate": 1.0}, DATA, batch_size=size).findings}
+        assert found["rate_high"].verdict == "SKIP"
+
+
+def test_a_rate_at_which_everything_diverges_is_too_high():
+    assert rate_numbers(np.full(13, np.inf)) == {"rate_high": 3.0, "rate_low": 0.0}
+    negative = np.where(np.arange(13) == 4, -5.0, -1.0)
+    assert rate_numbers(negative) == {"rate_high": 1.0, "rate_low": 0.0}
+
+
+def test_regression_is_checked_without_what_only_classes_have():
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    parts = [fnn.Examples(x[cut], x[cut, :1] * 50) for cut in (slice(150), slice(150, 200), slice(0))]
+
+    def regression(values):
+        return fnn.serial(fnn.linear(1)), fnn.mean_squared_error, fnn.adam(values["rate"])
+
+    checked = fnn.check(regression, {"rate": 0.3}, fnn.Splits(*parts, (), "line"))
+    verdicts = {f.id: f.verdict for f in checked.findings}
+    assert verdicts["data_labels"] == verdicts["initial_loss"] == verdicts["overfit"] == "SKIP"
+    assert "FAIL" not in verdicts.values()
+
+
 def test_what_does_not_fit_together_is_said_before_anything_is_measured():
     def nine(values):
         return fnn.serial(fnn.flatten, fnn.linear(9)), *make(values)[1:]
@@ -93,6 +131,12 @@ def test_running_statistics_that_fit_the_data_are_near_and_others_far():
     moments = {"batch_norm_1": {"mean": jnp.asarray(x.mean(0)), "var": jnp.asarray(x.var(0))}}
     near = fnn.probe(batch_norm_make, (), state._replace(state=moments), x)["statistics"]["batch_norm_1"]
     assert float(near) < 0.01
+    x[:, 1] = 2.0  # a channel that never changes
+    moments = {"batch_norm_1": {"mean": jnp.asarray(x.mean(0)), "var": jnp.asarray(x.var(0))}}
+    assert (
+        float(fnn.probe(batch_norm_make, (), state._replace(state=moments), x)["statistics"]["batch_norm_1"])
+        < 0.01
+    )
 
 
 def test_dead_units_and_flat_tails_are_counted():

@@ -65,8 +65,8 @@ def test_a_nearest_neighbour_tells_labels_that_fit_from_shuffled_ones():
     x, y = clusters(200)
     fits, _ = label_agreement(x.astype(float), y)
     shuffled, _ = label_agreement(x.astype(float), np.random.default_rng(0).permutation(y))
-    assert fits == pytest.approx(1.0)
-    assert abs(shuffled) < 0.25
+    assert fits == pytest.approx(0.5 / math.sqrt(0.25 / 200))
+    assert abs(shuffled) < 3
 
 
 def test_the_agreement_is_that_of_loops_over_all_pairs():
@@ -78,7 +78,13 @@ def test_the_agreement_is_that_of_loops_over_all_pairs():
         others = [j for j in range(30) if not np.array_equal(x[i], x[j])]
         right.append(y[min(others, key=lambda j, i=i: np.sum((x[i] - x[j]) ** 2))] == y[i])
     guess = sum(np.mean(y == c) ** 2 for c in range(3))
-    assert label_agreement(x, y)[0] == pytest.approx((np.mean(right) - guess) / (1 - guess))
+    error = math.sqrt(guess * (1 - guess) / 30)
+    assert label_agreement(x, y)[0] == pytest.approx((np.mean(right) - guess) / error)
+
+
+def test_a_data_set_without_held_out_examples_has_no_leak():
+    x, y = clusters(20)
+    assert math.isnan(of_data(splits(x, y, x[:0], y[:0]), None)[0]["data_leak"])
 
 
 def test_targets_that_are_no_classes_have_no_balance():

@@ -119,6 +119,25 @@ def test_an_optimizer_that_clips_nothing_is_not_said_to(optimizer):
     assert float(numbers["memory"]) < 0.5
 
 
+def test_an_optimizer_that_accumulates_gradients_cannot_be_told():
+    numbers = measured(linear_make(fnn.accumulate_gradients(fnn.sgd(0.1), 4)), (), KEY, EXAMPLES)
+    assert np.isnan(numbers["clipping"])
+    assert np.isnan(numbers["memory"])
+
+
+def test_a_last_layer_that_starts_at_zero_is_no_trouble():
+    head = fnn.linear(4, kernel_init=fnn.constant)
+    numbers = measured(
+        linear_make(fnn.sgd(0.1), net=fnn.serial(fnn.linear(8), fnn.relu, head)), (), KEY, EXAMPLES
+    )
+    assert [f.id for f in fnn.find_all(jax.tree.map(float, numbers)) if f.verdict in ("WARN", "FAIL")] == []
+
+
+def test_a_margin_that_is_met_has_no_say_about_the_loss():
+    numbers = measured(linear_make(fnn.sgd(0.1), loss=fnn.perceptron_loss), (), KEY, EXAMPLES)
+    assert float(numbers["loss_target"]) == 1
+
+
 def test_the_loss_at_the_start_is_expected_above_ln_c():
     numbers = measured(linear_make(fnn.sgd(0.1)), (), KEY, EXAMPLES)
     losses, variances = [], []
@@ -178,7 +197,7 @@ def test_layers_are_measured_by_path():
     params = fnn.init_state(linear_make(fnn.sgd(0.1), net=net), (), KEY, X).params
     hidden = X @ np.asarray(params["linear_1"]["kernel"])
     end = np.tanh(np.maximum(hidden, 0) @ np.asarray(params["linear_2"]["kernel"]))
-    assert float(found["linear_1"]["deviation"]) == pytest.approx(hidden.std(), rel=1e-4)
+    assert float(found["linear_1"]["deviation"]) == pytest.approx(np.sqrt(hidden.var(0).mean()), rel=1e-4)
     assert float(found["relu_1"]["dead"]) == np.mean((hidden <= 0).all(0))
     assert float(found["tanh_1"]["saturated"]) == pytest.approx(np.mean(np.abs(end) > 0.96))
     assert float(found["tanh_1"]["mean"]) == pytest.approx(end.mean(), abs=1e-5)
@@ -198,6 +217,28 @@ def test_label_smoothing_does_not_keep_a_sample_from_being_learnt():
     smooth = linear_make(fnn.adam(0.1), loss=partial(fnn.softmax_cross_entropy, label_smoothing=0.2))
     _, excess = overfit(smooth, (), 1.0, KEY, fnn.Examples(X[:8], Y[:8]), None)
     assert abs(float(excess)) <= 0.02
+
+
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_a_regression_is_judged_relative_to_where_it_starts(scale):
+    def regression(values):
+        return fnn.serial(fnn.linear(1)), fnn.mean_squared_error, fnn.sgd(0.1)
+
+    few = fnn.Examples(X[:6], (scale * X[:6, :1]).astype(np.float32))
+    right, excess = overfit(regression, (), 1.0, KEY, few, None)
+    assert np.isnan(right)
+    assert float(excess) <= 0.01
+    assert float(overfit(regression, (), 0.0, KEY, few, None, steps=3)[1]) == pytest.approx(1)
+
+
+def test_probabilities_as_targets_have_their_entropy_as_the_lowest_loss():
+    def soft(values):
+        return fnn.serial(fnn.linear(4)), fnn.softmax_cross_entropy, fnn.adam(0.1)
+
+    targets = np.full((6, 4), 0.1, np.float32)
+    targets[np.arange(6), np.arange(6) % 4] = 0.7
+    _, excess = overfit(soft, (), 1.0, KEY, fnn.Examples(X[:6], targets), None)
+    assert abs(float(excess)) <= 0.01
 
 
 def test_a_short_run_with_a_factor_is_that_of_the_rate_times_the_factor():
