@@ -48,13 +48,13 @@ def test_purity_is_the_share_of_pairs_of_one_class(real: int) -> None:
     assert float(metrics.watched.batch_purity) == pytest.approx(pairs / (real * (real - 1)))
 
 
-def fitted(**settings: Any) -> tuple[fnn.Fit, list[dict[str, Any]]]:
+def fitted(batch_size: int = 5, **settings: Any) -> tuple[fnn.Fit, list[dict[str, Any]]]:
     data = fnn.Splits(
         fnn.Examples(X, Y), fnn.Examples(X[:8], Y[:8]), fnn.Examples(X[:0], Y[:0]), tuple("abcd"), "x"
     )
     records: list[dict[str, Any]] = []
     fit = fnn.fit(
-        softmax_regression.make, VALUES, data, epochs=3, batch_size=5,
+        softmax_regression.make, VALUES, data, epochs=3, batch_size=batch_size,
         report=lambda progress: records.extend(progress.watched), **settings,
     )  # fmt: skip
     return fit, records
@@ -72,11 +72,13 @@ def test_watching_changes_no_bit_of_a_run() -> None:
 
 
 def test_watching_takes_no_step_more_where_chunks_do_not_end_with_the_epoch(monkeypatch: Any) -> None:
-    monkeypatch.setattr("fnn.train._fit._CHUNK_STEPS", 3)
-    plain, _ = fitted()
-    for every in (2, 3, 4):
-        watched, _ = fitted(watch_every=every)
-        assert int(watched.last.step) == int(plain.last.step) == 15
+    monkeypatch.setattr(
+        "fnn.train._fit._CHUNK_STEPS", 3
+    )  # 12 steps an epoch: four chunks, or three of 4 steps
+    plain, _ = fitted(batch_size=2)
+    for every in (2, 3):
+        watched, _ = fitted(batch_size=2, watch_every=every)
+        assert int(watched.last.step) == int(plain.last.step) == 36
         assert watched.history == plain.history
 
 
