@@ -116,7 +116,7 @@ CHECKS: dict[str, Check] = {
     ),
     "signal_explodes": Check(
         "start", "log10 of the largest deviation over examples of a hidden layer's outputs at the start",
-        1.0, 2.0, "high", "draw smaller initial values: Kaiming for ReLU, Xavier for tanh",
+        0.7, 1.5, "high", "draw smaller initial values: Kaiming for ReLU, Xavier for tanh",
         "Glorot and Bengio (2010), Understanding the difficulty of training deep feedforward networks",
     ),
     "dead_at_start": Check(
@@ -173,7 +173,7 @@ CHECKS: dict[str, Check] = {
     ),
     "rate_high": Check(
         "start", "log10 of the learning rate over that which fell fastest in the range test",
-        0.4, 0.9, "high", "lower the learning rate by this many powers of ten",
+        0.7, 1.2, "high", "lower the learning rate by this many powers of ten",
         "Smith (2017), Cyclical learning rates for training neural networks",
     ),
     "rate_low": Check(
@@ -225,7 +225,7 @@ CHECKS: dict[str, Check] = {
     ),
     "spikes": Check(
         "curve", "the highest loss of a step over the median of those around it",
-        20.0, 100.0, "high", "clip the gradient by its norm, or lower the learning rate",
+        50.0, 1000.0, "high", "clip the gradient by its norm, or lower the learning rate",
         "Pascanu, Mikolov and Bengio (2013), On the difficulty of training recurrent neural networks",
     ),
     "update_ratio_high": Check(

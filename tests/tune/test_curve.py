@@ -107,10 +107,10 @@ def test_watched_records_give_the_update_ratio_and_the_purity_of_batches():
 
 
 def test_a_spike_is_measured_against_its_surroundings():
-    highest = np.where(STEPS == 77, 500.0, 1.0)
+    highest = np.where(STEPS == 77, 5000.0, 1.0)
     curves = fnn.Curves(STEPS, np.ones(200), NONE, NONE, NONE, highest=highest)
     (spike,) = [f for f in fnn.judge(curves) if f.id == "spikes"]
-    assert (spike.value, spike.verdict) == (500.0, "FAIL")
+    assert (spike.value, spike.verdict) == (5000.0, "FAIL")
     assert "step 77" in spike.why
 
 
