@@ -21,7 +21,7 @@ ROWS = {  # what is trained, steps of a chunk, every how many steps it is watche
     "mlp": (work.mlp_128, 500, 50),
     "deep": (work.deep_cnn, 6, 6),
 }
-ROUNDS = 15
+ROUNDS = 7
 
 
 def main() -> None:

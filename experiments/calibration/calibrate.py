@@ -49,15 +49,11 @@ def runs_at(place: int) -> list[dict[str, Any]]:
     """The runs of one configuration, as JSON has them."""
     from corpus import CONFIGURATIONS, runs_of
 
+    def numbers(run: Any) -> dict[str, float | str]:
+        return {id: _short(run.numbers[id]) for id in fnn.CHECKS if id in run.numbers}
+
     runs = runs_of(*CONFIGURATIONS[place])
-    return [
-        {
-            "place": place,
-            **run._asdict(),
-            "numbers": {key: _short(value) for key, value in run.numbers.items()},
-        }
-        for run in runs
-    ]
+    return [{"place": place, **run._asdict(), "numbers": numbers(run)} for run in runs]
 
 
 def _short(value: float) -> float | str:
@@ -185,6 +181,7 @@ def draw(judged: Judged) -> None:
             if math.isfinite(threshold):
                 axes.axvline(threshold, color="black", linestyle=style, linewidth=0.9)
         axes.set_xscale("symlog", linthresh=0.1)
+        axes.xaxis.get_major_locator().set_params(numticks=5)
         axes.set_yticks([0, 1], ["sound", kind], fontsize=7)
         axes.set_title(id, fontsize=8, loc="left")
         axes.tick_params(axis="x", labelsize=6)

@@ -25,7 +25,7 @@ SMALL = {
     "linear_templates": {"load": fnn.digits, "steps": 100},
     "perceptron_xor": {"epochs": 30, "steps": 150},
     "receptive_field": {"layers": 3},
-    "batch_norm": {"steps": 120},
+    "batch_norm": {"steps": 80},
     "selu_deep": {"rates": (1e-3, 3e-3), "depth": 20, "steps": 100},
     "activation_signal": {"examples": 100, "depth": 6},
     "activation_training": {"steps": 200, "depth": 2},

@@ -148,7 +148,7 @@ def test_one_device_convolves_everything(make: Callable, channels: int) -> None:
 
 def test_no_device_gathers_the_feature_maps_of_the_others() -> None:
     """Batch norm exchanges numbers per channel, not images."""
-    assert max(batches_of_feature_maps(program(convolutional, 2))) == 24
+    assert max(batches_of_feature_maps(program(convolutional, 2), 5)) == 24
 
 
 def test_a_batch_is_cut_where_the_devices_divide_it() -> None:
