@@ -22,7 +22,7 @@ import fnn
 from fnn.train._state import Batch, as_values
 from fnn.tune._check import OVERFIT_FACTORS, RANGE, rate_numbers, reached, short_batches
 from fnn.tune._curve import Curves, in_pieces, of_curves, of_watched
-from fnn.tune._data import of_data
+from fnn.tune._data import of_data, same_class
 from fnn.tune._probe import probe
 from fnn.tune._start import at_start, of_optimizer, overfit
 
@@ -482,7 +482,7 @@ def _with_numbers(
     members = _stacked([m for _, _, m, _ in chosen])
     at_first = jax.device_get(start_all(make, members, shared, batches, jnp.asarray(rows), how))
     of_the_data = {name: _data_numbers(data, shared, name) for name in ("", *DATA)}
-    guess = float(np.square(np.bincount(data.train.y) / len(data.train.y)).sum())
+    guess = same_class(data.train.y)
     runs = []
     for i, (kind, rate, m, result) in enumerate(chosen):
         start = {key: leaf[i] for key, leaf in at_first.items()}

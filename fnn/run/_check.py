@@ -13,7 +13,7 @@ from rich.console import Console
 import fnn
 from fnn.run._build import Make, make_and_values
 from fnn.run._config import Call, Calls, Config, ConfigError, Number, read
-from fnn.run._diagnose import as_json, curves_of, exit_code, finite, judge_run, show
+from fnn.run._diagnose import as_json, exit_code, finite, judge_run, show
 from fnn.run._prepare import prepare
 from fnn.run._registry import functions
 
@@ -39,12 +39,7 @@ def check_path(
     else:
         if overrides:
             raise ConfigError(overrides[0], f"{path} is a finished run, where no key can be changed")
-        directory = Path(path)
-        findings = (
-            judge_run(directory, against)
-            if directory.is_dir()
-            else fnn.judge(curves_of(directory), reference=None if against is None else curves_of(against))
-        )
+        findings = judge_run(Path(path), against)
         about = {}
     if as_machine:
         print(json.dumps({"findings": as_json(fnn.by_urgency(findings)), **finite(about)}, indent=1))

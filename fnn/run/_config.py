@@ -17,12 +17,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 import fnn
 from fnn.run._registry import Function, Parameter, describe, describe_type, fits, functions, nearest
 
-_GIVEN_BY_THE_RUN = (
-    "seed",
-    "mesh",
-    "report",
-    "watch_every",
-)  # arguments of `fnn.fit` that no [train] table has
+# Arguments of `fnn.fit` that no [train] table has.
+_GIVEN_BY_THE_RUN = ("seed", "mesh", "report", "watch_every")
 _SECTIONS = ("seed", "data", "split", "model", "loss", "optimizer", "train", "run")
 
 

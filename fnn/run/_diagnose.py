@@ -23,12 +23,13 @@ from fnn.run._registry import nearest
 from fnn.train._state import as_values
 from fnn.train._step import has_classes
 from fnn.tune._curve import in_pieces
+from fnn.tune._data import same_class
 
 FILE = "diagnostics.jsonl"
 _RECORDS, _PROBES = 200, 50  # in a whole run, about
 _LEAST = 50  # steps from one watched step to the next, so that watching costs little
 _PROBED = 256  # examples
-_STYLES = {"PASS": "green", "WARN": "yellow", "FAIL": "red", "SKIP": "dim"}
+STYLES = {"PASS": "green", "WARN": "yellow", "FAIL": "red", "SKIP": "dim"}
 
 # How other frameworks' files name the columns.
 _COLUMNS: dict[str, tuple[str, ...]] = {
@@ -56,10 +57,9 @@ class Recorder:
         self.every = max(_LEAST, steps // _RECORDS)
         self._piece = max(1, steps // _RECORDS)
         self._probe_every = -(-length["epochs"] // _PROBES)
-        shares = np.bincount(y) / len(y) if has_classes(np.asarray(y)) else np.array([math.nan])
         about = {
             "watch_every": self.every,  # steps, and at the first of every epoch
-            "same_class": float(np.square(shares).sum()),
+            "same_class": same_class(y) if has_classes(np.asarray(y)) else math.nan,
             "validation_examples": len(prepared.data.validation.x),
             "layers": [row.path for row in prepared.summary.rows],  # in network order
         }
@@ -86,31 +86,31 @@ class Recorder:
             lines.writelines(json.dumps(finite(record)) + "\n" for record in records)
 
 
-def judge_run(directory: Path, reference: Path | None = None) -> tuple[fnn.Finding, ...]:
-    """Judge a run by its directory."""
-    records = _diagnostics(directory)
+def judge_run(path: Path, reference: Path | None = None) -> tuple[fnn.Finding, ...]:
+    """Judge a run by its directory, or by a file of curves.
+
+    Raises:
+        ConfigError: there are no curves.
+    """
+    records = _diagnostics(path)
     probes = [record["probe"] for record in records if "probe" in record]
     return fnn.judge(
-        curves_of(directory),
+        _curves(path, records),
         [record for record in records if "update_ratio" in record],
         probes[-1] if probes else None,
         same_class=records[0]["same_class"] if records else math.nan,
-        reference=None if reference is None else curves_of(reference),
+        reference=None if reference is None else _curves(reference, _diagnostics(reference)),
     )
 
 
-def _diagnostics(directory: Path) -> list[dict[str, Any]]:
+def _diagnostics(path: Path) -> list[dict[str, Any]]:
     """The records of a run; none where nothing was recorded."""
-    path = directory / FILE
+    path = path / FILE
     return [_with_nan(record) for record in _records(path)] if path.exists() else []
 
 
-def curves_of(path: Path) -> fnn.Curves:
-    """The curves of a run: of its directory, or of a CSV or JSONL file that any framework has written.
-
-    Raises:
-        ConfigError: there are none.
-    """
+def _curves(path: Path, records: list[dict[str, Any]]) -> fnn.Curves:
+    """The curves of a run, or of a CSV or JSONL file that any framework has written."""
     if not path.is_dir():
         curves = _columns(_rows(path), path)
         if len(curves.loss) < 3:
@@ -118,8 +118,7 @@ def curves_of(path: Path) -> fnn.Curves:
         return curves
     if not (path / "metrics.jsonl").is_file():
         raise ConfigError("", f"{path} is not the directory of a run: it has no metrics.jsonl")
-    epochs, records = _records(path / "metrics.jsonl"), _diagnostics(path)
-    none = np.zeros(0)
+    epochs, none = _records(path / "metrics.jsonl"), np.zeros(0)
     curves = _columns(epochs, path / "metrics.jsonl") if epochs else fnn.Curves(none, none, none, none, none)
     if not records:
         return curves
@@ -229,7 +228,7 @@ def show(findings: Iterable[fnn.Finding], console: Console, *, passed: bool = Tr
     """Findings for people, the likeliest cause first; `passed`: also those that complain of nothing."""
     quiet = Table.grid(padding=(0, 2))
     for finding in fnn.by_urgency(findings):
-        verdict, held = Text(finding.verdict, _STYLES[finding.verdict]), _held(finding)
+        verdict, held = Text(finding.verdict, STYLES[finding.verdict]), _held(finding)
         if finding.advice:
             console.print(verdict, Text(finding.id, "bold"), held, highlight=False)
             advice = Text(f"{finding.why}\n→ {finding.advice} ({finding.source})")

@@ -14,10 +14,9 @@ from jax import lax
 from rich.console import Console
 
 from fnn import ops
+from fnn.run._diagnose import STYLES
 from fnn.run._directory import environment
 from fnn.run._workloads import chunk_of, digits, mlp_64
-
-_STYLES = {"PASS": "green", "WARN": "yellow", "FAIL": "red"}
 
 
 class Finding(NamedTuple):
@@ -37,7 +36,7 @@ def doctor(console: Console) -> int:
     console.print(f"XLA_FLAGS: {about['xla_flags'] or 'none'}; {about['xla_defaults']}", highlight=False)
     worst = 0
     for finding in examine():
-        style = _STYLES[finding.verdict]
+        style = STYLES[finding.verdict]
         console.print(f"[{style}]{finding.verdict}[/] {finding.name}: {finding.says}", highlight=False)
         worst = max(worst, finding.verdict == "FAIL")
     return worst

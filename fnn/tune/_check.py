@@ -43,7 +43,7 @@ class Checked(NamedTuple):
     """What `check` found.
 
     Attributes:
-        findings: one for each check, in the order of `CHECKS`.
+        findings: one for each check of the data and the start, in the order of `CHECKS`.
         rates: the factors of the configured learning rate that were tried.
         losses: the training loss that each of them reached after a few steps, infinite where it diverged.
         suggested: the factor that the range test suggests.

@@ -69,9 +69,14 @@ def label_agreement(inputs: np.ndarray, y: np.ndarray) -> tuple[float, str]:
     distance = squares[:, None] + squares[None] - 2 * inputs @ inputs.T
     distance[distance <= 1e-9 * squares.mean()] = np.inf
     right = float((y[distance.argmin(1)] == y).mean())
-    guess = float(np.square(np.bincount(y) / len(y)).sum())
+    guess = same_class(y)
     error = math.sqrt(max(guess * (1 - guess), 1e-9) / len(y))
     return (right - guess) / error, f"right for {right:.1%}, guessing for {guess:.1%}"
+
+
+def same_class(y: np.ndarray) -> float:
+    """How often two examples, each drawn from all of them, share a class."""
+    return float(np.square(np.bincount(y) / len(y)).sum())
 
 
 def _fingerprints(x: np.ndarray) -> np.ndarray:

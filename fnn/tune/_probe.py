@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from fnn._types import Array
 from fnn.nn._layer import intermediates, walk
+from fnn.nn._summary import _at
 from fnn.ops._norm import per_channel
 from fnn.train._state import Make, TrainState, network_input, task_at
 from fnn.tune._start import shares
@@ -49,9 +50,3 @@ def probe(make: Make, hyperparameters: Any, state: TrainState, x: Any) -> dict[s
             each = jnp.square(mean) + jnp.square(jnp.log(wide) / 2)
             distance[path] = jnp.sqrt(jnp.nanmean(each))
     return {"dead_units": dead, "saturated_units": saturated, "statistics": distance}
-
-
-def _at(tree: Any, path: str) -> Any:
-    for name in path.split("/") if path else ():
-        tree = tree[name]
-    return tree

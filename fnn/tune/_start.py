@@ -19,7 +19,7 @@ from fnn.optim import Optimizer, accuracy, apply_updates, global_norm
 from fnn.train._state import Batch, Make, Task, TrainState, init_state, network_input, task_at
 from fnn.train._step import has_classes, train_step
 
-RECTIFIERS = ("relu", "relu6", "drelu")
+RECTIFIERS = ("relu", "relu6")
 TAILS: dict[str, tuple[float, float]] = {"sigmoid": (0.02, 0.98), "tanh": (-0.96, 0.96)}
 """Beyond these outputs the slope is below a tenth of its largest."""
 

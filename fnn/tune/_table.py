@@ -214,7 +214,7 @@ CHECKS: dict[str, Check] = {
         _CS231N,
     ),
     "high_plateau": Check(
-        "curve", "the loss of the last tenth over the lowest to be had, where the first tenth made the fall",
+        "curve", "the loss of the last tenth over the one at the start, where the first tenth made the fall",
         0.4, _INF, "high", "lower the learning rate, at once or when the fall ends",
         _CS231N,
     ),

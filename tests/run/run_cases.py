@@ -1,11 +1,15 @@
 """The small config that the tests of this room change, and ways of changing it."""
 
 import copy
+import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from fnn.run._build import make_and_values, numbers_at
 from fnn.run._config import check
+from fnn.run.cli import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -136,3 +140,12 @@ def made(raw, steps=10):
     """What a config makes: the structure, its hyperparameters and the task at its start."""
     make, values = make_and_values(check(raw), steps)
     return make, values, make(numbers_at(values, 0))
+
+
+def in_process(monkeypatch, capsys, *arguments):
+    """The exit code, what is printed and what is complained, without a new process."""
+    monkeypatch.setattr(sys, "argv", ["fnn", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    output, errors = capsys.readouterr()
+    return ended.value.code, output, errors

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from run_cases import SMALL
+from run_cases import in_process as run
 
 from fnn.run.cli import main
 
@@ -12,15 +13,6 @@ EPOCHS = "epoch,train_loss,val_loss,acc,val_acc\n" + "".join(
     f"{e},{2.3 * 0.7**e:.4f},{2.3 * 0.75**e + 0.1:.4f},{1 - 0.7**e:.3f},{1 - 0.75**e:.3f}\n"
     for e in range(1, 16)
 )
-
-
-def run(monkeypatch, capsys, *arguments):
-    """The exit code, what is printed and what is complained."""
-    monkeypatch.setattr(sys, "argv", ["fnn", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    output, errors = capsys.readouterr()
-    return ended.value.code, output, errors
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_cases import SMALL
+from run_cases import SMALL, in_process
 
 import fnn
 from fnn.run.cli import main
@@ -39,15 +39,6 @@ def fnn_command(*arguments, cwd):
         timeout=300,
         check=False,
     )
-
-
-def in_process(monkeypatch, capsys, *arguments):
-    """The exit code, what is printed and what is complained, without a new process."""
-    monkeypatch.setattr(sys, "argv", ["fnn", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    output, errors = capsys.readouterr()
-    return ended.value.code, output, errors
 
 
 def metrics(run):
