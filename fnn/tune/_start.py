@@ -69,22 +69,23 @@ def _one_start(
     quiet = without_noise(task.net)
     frozen, trained = task.cut(state.params)
 
-    def outputs_of(params: Params, x: Array) -> Array:
-        return quiet.apply(params, state.state, x, train=True, key=key)[0]
-
-    def data_loss(trained: Params) -> Array:
-        return task.loss(outputs_of(combine(frozen, trained), x), y).mean()
+    def data_loss(trained: Params) -> tuple[Array, tuple[Array, Any]]:
+        outputs, after = quiet.apply(combine(frozen, trained), state.state, x, train=True, key=key)
+        return task.loss(outputs, y).mean(), (outputs, after)
 
     def penalty(trained: Params) -> Array:
         params = combine(frozen, trained)
         return sum((penalty(params) for penalty in task.penalties), jnp.zeros(()))
 
-    loss, grads = jax.value_and_grad(data_loss)(trained)
+    def descend(trained: Params, _: None) -> tuple[Params, tuple]:
+        seen, grads = jax.value_and_grad(data_loss, has_aux=True)(trained)
+        size = 0.1 / (global_norm(grads) + 1e-12)
+        return jax.tree.map(lambda w, g: w - size * g, trained, grads), (seen, grads)
+
     # A last layer that starts at zero, which is usual, hides the rest from the first gradient alone.
-    moved = jax.tree.map(lambda w, g: w - 0.1 * g / (global_norm(grads) + 1e-12), trained, grads)
-    later = jax.grad(data_loss)(moved)
+    first, second = _two(lax.scan(descend, trained, length=2)[1])
+    ((loss, (outputs, after)), grads), (_, later) = first, second
     pull = jax.grad(penalty)(trained)
-    outputs = outputs_of(state.params, x)
     sizes = jnp.stack(
         [penalty(jax.tree.map(lambda w, size=size: size * w, trained)) for size in (0, 1, 10, 100)]
     )
@@ -98,7 +99,9 @@ def _one_start(
             [jnp.logical_not(jnp.any(g != 0) & jnp.all(jnp.isfinite(g))) for g in _leaves(later)]
         ),
         "frozen": jnp.asarray(_size(frozen) / max(1, _size(state.params))),
-        "state_updates": _state_updates(task, state, x, key),
+        "state_updates": _share(
+            [jnp.any(old != new) for old, new in zip(_leaves(state.state), _leaves(after), strict=True)]
+        ),
         "noise": _noise(task.net, quiet, state, x, key),
         "independence": _independence(task, state, x, y),
         **_layers(quiet, state, x, key),
@@ -202,13 +205,6 @@ def shares(layers: dict[str, Layer], outputs: dict[str, Array]) -> tuple[dict[st
     return dead, saturated
 
 
-def _state_updates(task: Task, state: TrainState, x: Array, key: Key) -> Array:
-    """Which share of the running statistics one training step changes."""
-    _, after = task.net.apply(state.params, state.state, x, train=True, key=key)
-    pairs = list(zip(_leaves(state.state), _leaves(after), strict=True))
-    return _share([jnp.any(old != new) for old, new in pairs])
-
-
 def _noise(net: Layer, quiet: Layer, state: TrainState, x: Array, key: Key) -> Array:
     if quiet is net:
         return jnp.asarray(jnp.nan)
@@ -230,8 +226,8 @@ def _independence(task: Task, state: TrainState, x: Array, y: Array) -> Array:
     def losses(x: Array) -> Array:
         return task.loss(task.net.apply(state.params, state.state, x)[0], y)[:half]
 
-    before = losses(x)
-    after = losses(jnp.concatenate([x[:half], x[half:][::-1] + 1]))
+    others = jnp.concatenate([x[:half], x[half:][::-1] + 1])
+    before, after = lax.map(losses, jnp.stack([x, others]))
     return jnp.abs(after - before).max() / (jnp.abs(before).mean() + 1e-12)
 
 
@@ -261,7 +257,8 @@ def of_optimizer(
 
     # A clipped gradient gives the same step when it is a million times smaller. So it does to Adam, whose
     # step, though, does not point along the gradient.
-    step, tiny = first(grads), first(jax.tree.map(lambda g: g * 1e-6, grads))
+    scaled = jax.tree.map(lambda g: jnp.stack([g, g * 1e-6]), grads)
+    step, tiny = _two(lax.map(first, scaled))
     size, tiny_size = global_norm(step), global_norm(tiny)
     aligned = _along(step, grads) > 0.999 * size * global_norm(grads)
     clipped = jnp.where(aligned & (size > 0), 1e6 * tiny_size / size, 1.0)
@@ -426,6 +423,11 @@ def in_full_precision(net: Layer) -> Layer:
 
 def _identity(x: Array) -> Array:
     return x
+
+
+def _two(stacked: Any) -> tuple[Any, Any]:
+    """Both members of a tree of pairs."""
+    return jax.tree.map(lambda leaf: leaf[0], stacked), jax.tree.map(lambda leaf: leaf[1], stacked)
 
 
 def _leaves(tree: Any) -> list[Array]:
