@@ -14,6 +14,7 @@ from fnn.data._augment import (
 from fnn.data._cifar import cifar10
 from fnn.data._dataset import DataError, Dataset, Examples
 from fnn.data._digits import digits
+from fnn.data._folds import Folds, stratified_folds
 from fnn.data._idx import fashion_mnist, mnist
 from fnn.data._image_folder import image_folder
 from fnn.data._mixup import Mixed, mixup
@@ -26,6 +27,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "Examples",
+    "Folds",
     "Mixed",
     "Moments",
     "Splits",
@@ -51,5 +53,6 @@ __all__ = [
     "random_vertical_flip",
     "split",
     "standardize",
+    "stratified_folds",
     "to_float",
 ]

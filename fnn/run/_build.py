@@ -149,9 +149,19 @@ def numbers_at(values: Values, step: int) -> dict[str, float]:
 
 
 def call_plainly(call: Call, *data: Any) -> Any:
-    """Call a function that no training depends on: a data set, a split."""
-    settings = {name: value.value if isinstance(value, Number) else value for name, value in call.arguments}
-    return getattr(fnn, call.function)(*data, **settings)
+    """Call a function that no training depends on: a data set, a split, a distribution."""
+    return getattr(fnn, call.function)(*data, **plain_settings(call))
+
+
+def plain_settings(call: Call) -> dict[str, Any]:
+    """The arguments of such a function, the calls among them made."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Call):
+            return call_plainly(value)
+        return value.value if isinstance(value, Number) else value
+
+    return {name: plain(value) for name, value in call.arguments}
 
 
 def _slots(call: Call, path: str) -> list[str]:

@@ -88,6 +88,31 @@ def check(
 
 
 @app.command()
+def search(
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG|SEARCH",
+            help="A TOML file with a [search] table, or the directory of a search, to go on with it or to "
+            "print what it found.",
+            show_default=False,
+        ),
+    ],
+    overrides: Overrides = None,
+) -> None:
+    """Search hyperparameters, all trials as one program, and write the best config."""
+    from rich.console import Console
+
+    from fnn.run._cache import use_compile_cache
+    from fnn.run._devices import one_device_per_core
+    from fnn.run._search import search_path
+
+    use_compile_cache()
+    one_device_per_core()
+    raise typer.Exit(search_path(path, tuple(overrides or ()), Console()))
+
+
+@app.command()
 def summary(config: Config, overrides: Overrides = None) -> None:
     """Print the network of a config: output shapes, parameters, bytes."""
     from fnn.run._config import read

@@ -16,10 +16,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 import fnn
 from fnn.run._registry import Function, Parameter, describe, describe_type, fits, functions, nearest
+from fnn.run._settings import search_settings
 
 # Arguments of `fnn.fit` that no [train] table has.
 _GIVEN_BY_THE_RUN = ("seed", "mesh", "report", "watch_every")
-_SECTIONS = ("seed", "data", "split", "model", "loss", "optimizer", "train", "run")
+_SECTIONS = ("seed", "data", "split", "model", "loss", "optimizer", "train", "search", "run")
 
 
 class ConfigError(ValueError):
@@ -82,7 +83,10 @@ class Config:
     augment: Calls
     metrics: Calls
     freeze: tuple[str, ...]
+    search: Call | None = None
+    space: tuple[tuple[str, Call], ...] = ()  # of the search, by path
     directory: str | None = None
+    raw: dict[str, Any] = field(default_factory=dict, compare=False)  # as it was written, overrides included
     name: str = field(default="run", compare=False)
     source: str = field(default="", compare=False)  # the file, for messages
 
@@ -101,8 +105,13 @@ class Config:
                 "metrics": _written(self.metrics),
                 "freeze": list(self.freeze),
             },
+            **({} if self.search is None else {"search": self._search()}),
             **({} if self.directory is None else {"run": {"directory": self.directory}}),
         }
+
+    def _search(self) -> dict[str, Any]:
+        assert self.search is not None
+        return {**_arguments(self.search), "space": {path: _written(call) for path, call in self.space}}
 
     def to_toml(self) -> str:
         """The resolved config file; checking it gives this config again."""
@@ -150,6 +159,7 @@ def check(raw: dict[str, Any], *, name: str = "run") -> Config:
     penalties = tables["loss"].pop("penalties", [])
     augment, metrics = (tables["train"].pop(key, []) for key in ("augment", "metrics"))
     freeze = _plain(tables["train"].pop("freeze", []), tuple[str, ...], "train.freeze")
+    space = _space(tables["search"].pop("space", {}), "") if "search" in raw else []
     _no_others(tables["run"], ("directory",), "run")
     seed = _plain(raw.get("seed", 0), int, "seed")
     if not 0 <= seed < 2**32:
@@ -166,7 +176,10 @@ def check(raw: dict[str, Any], *, name: str = "run") -> Config:
         augment=_checked_list(augment, "augmentation", "train", "augment"),
         metrics=_checked_list(metrics, "metric", "train", "metrics"),
         freeze=freeze,
+        search=_checked_arguments(_search(), tables["search"], "search") if "search" in raw else None,
+        space=tuple(space),
         directory=_plain(tables["run"].get("directory"), str | None, "run.directory"),
+        raw=raw,
         name=name,
     )
 
@@ -178,6 +191,11 @@ def _fit() -> Function:
     return Function(function.name, function.kind, function.call, settings, function.takes_data)
 
 
+@cache
+def _search() -> Function:
+    return describe(search_settings)
+
+
 # --- checking -------------------------------------------------------------------------------------------
 
 
@@ -186,6 +204,19 @@ def _checked_section(table: dict[str, Any], wanted: str, path: str) -> Call:
     if "use" not in table:
         raise ConfigError(path, f'which {wanted}? Write use = "…", with {_choice(wanted)}')
     return _checked_arguments(_function(table.pop("use"), wanted, f"{path}.use"), table, path)
+
+
+def _space(table: Any, path: str) -> list[tuple[str, Call]]:
+    """The distributions of a search by the paths of what they are for, which may be written as tables."""
+    found = []
+    for key, value in _table(table, f"search.space.{path}".rstrip(".")).items():
+        here = f"{path}.{key}" if path else key
+        inside = isinstance(value, dict) and not any(name in functions() for name in value)
+        if inside and value:
+            found += _space(value, here)
+        else:
+            found.append((here, _checked_call(value, "distribution", f"search.space.{here}")))
+    return found
 
 
 def _checked_call(value: Any, wanted: str, path: str) -> Call:
@@ -387,7 +418,12 @@ def override(raw: dict[str, Any], text: str) -> dict[str, Any]:
         value = written.strip()
         if not value or any(character in value for character in "[]{}\"'=\n"):
             raise ConfigError(key, f"the value {written!r} is not TOML") from None
-    names = key.strip().split(".")
+    return replaced(raw, key.strip(), value)
+
+
+def replaced(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """The same for a value that is there already."""
+    names = key.split(".")
     if len(names) == 1 and isinstance(value, str) and isinstance(raw.get(names[0]), dict):
         value = _other_function(raw[names[0]], value)
     return _replaced(raw, names, value, "")

@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
-_INK, _GREY, _LINE = "#26323d", "#6b7884", "#d5dbe0"
-_TRAIN, _VALIDATION = "#d08a4c", "#1f4e79"  # apart in greyscale too
-_SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#a9c3da", "#4a7ba6", "#123a5e"])
+from fnn.run._look import GREY, INK, LINE, SHADES, TRAIN, VALIDATION, new_figure, plain, save
+
 _CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 _SHEET_COLUMNS, _SHEET_ROWS = 6, 4
 
@@ -50,29 +46,29 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     names = [name for name in ("loss", "accuracy") if f"validation_{name}" in history[0]]
     best = max(range(len(history)), key=lambda epoch: _rank(history[epoch]))
     epochs = np.arange(1, len(history) + 1)
-    figure = _figure(1.2 + 4.2 * len(names), 3.6)
+    figure = new_figure(1.2 + 4.2 * len(names), 3.6)
     marker = "o" if len(history) <= 20 else ""
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        _plain(axes, name.capitalize())
+        plain(axes, name.capitalize())
         train, validation = ([m[k] for m in history] for k in (name, f"validation_{name}"))
-        axes.axvline(best + 1, color=_GREY, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+        axes.axvline(best + 1, color=GREY, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
         line: dict[str, Any] = {"marker": marker, "markersize": 3.5, "linewidth": 1.6}
-        axes.plot(epochs, train, color=_TRAIN, linestyle="--", label="train", **line)
-        axes.plot(epochs, validation, color=_VALIDATION, label="validation", **line)
-        ring: dict[str, Any] = {"color": "white", "mec": _VALIDATION, "mew": 1.8, "ms": 7.5, "clip_on": False}
+        axes.plot(epochs, train, color=TRAIN, linestyle="--", label="train", **line)
+        axes.plot(epochs, validation, color=VALIDATION, label="validation", **line)
+        ring: dict[str, Any] = {"color": "white", "mec": VALIDATION, "mew": 1.8, "ms": 7.5, "clip_on": False}
         axes.plot(best + 1, validation[best], "o", **ring)
         reached = f"{validation[best]:.2%}" if name == "accuracy" else f"{validation[best]:.4g}"
-        axes.set_title(f"best epoch {best + 1}: {reached}", loc="right", color=_GREY, fontsize=9, pad=10)
-        axes.set_xlabel("epoch", color=_GREY)
+        axes.set_title(f"best epoch {best + 1}: {reached}", loc="right", color=GREY, fontsize=9, pad=10)
+        axes.set_xlabel("epoch", color=GREY)
         axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
         axes.set_xlim(0.5, len(history) + 0.5)
-        axes.grid(axis="y", color=_LINE, linewidth=0.7)
+        axes.grid(axis="y", color=LINE, linewidth=0.7)
         if name == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         elif 0 < 50 * min(train + validation) < max(train + validation):
             axes.set_yscale("log")
-        axes.legend(frameon=False, labelcolor=_INK, fontsize=9)
-    _save(figure, path)
+        axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    save(figure, path)
 
 
 def draw_layers(records: Path, path: Path) -> bool:
@@ -100,23 +96,23 @@ def draw_layers(records: Path, path: Path) -> bool:
     if not maps:
         return False
     heights = [1.1 + 0.24 * len(layers) for _, layers, _ in maps.values()]
-    figure = _figure(8.0, sum(heights))
+    figure = new_figure(8.0, sum(heights))
     for axes, (title, (steps, layers, values)) in zip(
         figure.subplots(len(maps), squeeze=False, height_ratios=heights)[:, 0], maps.items(), strict=True
     ):
-        _plain(axes, title)
+        plain(axes, title)
         if title.startswith("log10"):
             limits: dict[str, Any] = {"vmin": -5, "vmax": -1, "cmap": "RdBu_r"}
         else:
-            limits = {"vmin": 0, "vmax": 1, "cmap": _SHADES}
+            limits = {"vmin": 0, "vmax": 1, "cmap": SHADES}
         image = axes.pcolormesh(steps, np.arange(len(layers)), values, shading="nearest", **limits)
         axes.set_yticks(range(len(layers)), list(map(_short, layers)), fontsize=8)
         axes.invert_yaxis()
-        axes.set_xlabel("step", color=_GREY)
+        axes.set_xlabel("step", color=GREY)
         figure.colorbar(image, ax=axes, pad=0.02, aspect=12).ax.tick_params(
-            colors=_GREY, labelsize=8, length=0
+            colors=GREY, labelsize=8, length=0
         )
-    _save(figure, path)
+    save(figure, path)
     return True
 
 
@@ -153,11 +149,11 @@ def draw_confusion(matrix: ArrayLike, classes: Sequence[str], path: Path) -> Non
     size, total = len(classes), matrix.sum()
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = float(np.clip(0.5 * size, 3.2, 11.0))
-    figure = _figure(side + 2.0, side + 1.3)
+    figure = new_figure(side + 2.0, side + 1.3)
     axes = figure.subplots()
-    _plain(axes, f"{np.trace(matrix):,} of {total:,} correct ({np.trace(matrix) / max(total, 1):.1%})")
+    plain(axes, f"{np.trace(matrix):,} of {total:,} correct ({np.trace(matrix) / max(total, 1):.1%})")
     # The square root shows a class's few mistakes beside its many hits.
-    image = axes.imshow(share, cmap=_SHADES, norm=PowerNorm(0.5, 0.0, 1.0), interpolation="nearest")
+    image = axes.imshow(share, cmap=SHADES, norm=PowerNorm(0.5, 0.0, 1.0), interpolation="nearest")
     shown = range(0, size, -(-size // 50))
     labels = [_short(classes[i]) for i in shown]
     long = max(map(len, labels)) > 3
@@ -165,22 +161,22 @@ def draw_confusion(matrix: ArrayLike, classes: Sequence[str], path: Path) -> Non
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
     axes.set_xticks(shown, labels, fontsize=small, **turned)
     axes.set_yticks(shown, labels, fontsize=small)
-    axes.set_xlabel("predicted", color=_GREY)
-    axes.set_ylabel("true", color=_GREY)
+    axes.set_xlabel("predicted", color=GREY)
+    axes.set_ylabel("true", color=GREY)
     axes.spines[:].set_visible(False)
     axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
     axes.tick_params(which="both", length=0)
-    axes.grid(which="minor", color=_LINE, linewidth=0.6 if size <= 50 else 0.2)
+    axes.grid(which="minor", color=LINE, linewidth=0.6 if size <= 50 else 0.2)
     if size <= 20:
         for (true, predicted), count in np.ndenumerate(matrix):
-            ink = "white" if share[true, predicted] > 0.3 else _INK if count else _LINE
+            ink = "white" if share[true, predicted] > 0.3 else INK if count else LINE
             axes.text(predicted, true, f"{count}", color=ink, size=10 if size <= 10 else 8, **_CENTRED)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, aspect=30, format=PercentFormatter(1.0, 0))
-    bar.set_label("share of the true class", color=_GREY)
+    bar.set_label("share of the true class", color=GREY)
     bar.outline.set_visible(False)
-    bar.ax.tick_params(colors=_GREY, labelsize=8, length=0)
-    _save(figure, path)
+    bar.ax.tick_params(colors=GREY, labelsize=8, length=0)
+    save(figure, path)
 
 
 def draw_mistakes(x: ArrayLike, y: ArrayLike, outputs: ArrayLike, classes: Sequence[str], path: Path) -> bool:
@@ -201,9 +197,9 @@ def draw_mistakes(x: ArrayLike, y: ArrayLike, outputs: ArrayLike, classes: Seque
         return False
     worst = worst_mistakes(y, outputs, _SHEET_ROWS * _SHEET_COLUMNS)
     if not worst.size:
-        figure = _figure(6.0, 1.6)
-        figure.text(0.5, 0.5, f"No mistakes in {len(y):,} images", color=_INK, size=13, **_CENTRED)
-        _save(figure, path)
+        figure = new_figure(6.0, 1.6)
+        figure.text(0.5, 0.5, f"No mistakes in {len(y):,} images", color=INK, size=13, **_CENTRED)
+        save(figure, path)
         return True
     predicted = outputs.argmax(axis=-1)
     sure = np.exp(_log_softmax(outputs[worst])).max(axis=-1)
@@ -211,19 +207,19 @@ def draw_mistakes(x: ArrayLike, y: ArrayLike, outputs: ArrayLike, classes: Seque
     arrow = " →\n" if max(len(true + taken) for true, taken in names) > 12 else " → "
     columns = min(_SHEET_COLUMNS, len(worst))
     rows = -(-len(worst) // columns)
-    figure = _figure(max(1.6 * columns, 4.0), 0.5 + (2.0 if "\n" in arrow else 1.85) * rows)
+    figure = new_figure(max(1.6 * columns, 4.0), 0.5 + (2.0 if "\n" in arrow else 1.85) * rows)
     mistakes = int((predicted != y).sum())
     which = "" if mistakes == len(worst) else f", the {len(worst)} with the highest loss"
-    figure.suptitle(f"{mistakes:,} of {len(y):,} mistaken{which} (true → predicted)", color=_INK, fontsize=11)
+    figure.suptitle(f"{mistakes:,} of {len(y):,} mistaken{which} (true → predicted)", color=INK, fontsize=11)
     low, high = (0.0, 255.0) if x.dtype == np.uint8 else (min(0.0, float(x.min())), float(x.max()))
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, i, (true, taken), p in zip(grid, worst, names, sure, strict=False):
         pixels = (x[i] - low) / max(high - low, 1e-12)
         axes.imshow(pixels.squeeze(-1) if x.shape[-1] == 1 else pixels, cmap="gray", vmin=0.0, vmax=1.0)
-        axes.set_title(f"{true}{arrow}{taken} ({p:.0%})", fontsize=8.5, color=_INK, pad=4)
+        axes.set_title(f"{true}{arrow}{taken} ({p:.0%})", fontsize=8.5, color=INK, pad=4)
     for axes in grid:
         axes.axis("off")
-    _save(figure, path)
+    save(figure, path)
     return True
 
 
@@ -240,19 +236,3 @@ def _rank(metrics: Mapping[str, float]) -> tuple[float, float]:
 def _short(name: str, most: int = 18) -> str:
     name = name if len(name) <= most else name[: most - 1] + "…"
     return name.replace("$", r"\$")  # no mathematics
-
-
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
-
-
-def _plain(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", color=_INK, fontsize=11, pad=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_LINE)
-    axes.tick_params(which="both", colors=_GREY, labelsize=9, length=3)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160, format="png", facecolor="white")

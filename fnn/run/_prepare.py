@@ -44,26 +44,24 @@ def prepare(config: Config) -> Prepared:
     Raises:
         ConfigError: one sentence that names the file and the key.
     """
-    try:
+    with in_file(config.source):
         return _prepare(config)
-    except ConfigError as error:
-        raise ConfigError(config.source, str(error)) from error
 
 
 def _prepare(config: Config) -> Prepared:
-    with _blamed_on("data"):
+    with blamed_on("data"):
         dataset = call_plainly(config.data)
-    with _blamed_on("split"):
+    with blamed_on("split"):
         data = call_plainly(config.split, dataset)
     settings = dict(config.train.arguments)
-    with _blamed_on("train"):
+    with blamed_on("train"):
         steps = check_length(len(data.train.x), **_length(settings))
         make, values = make_and_values(config, steps)
     scheduled = any(map(callable, values.values()))
     for step in (0, steps) if scheduled else (0,):  # ranges are checked at both ends of every schedule
         numbers = numbers_at(values, step)
         make(numbers)
-        with _blamed_on("model"):
+        with blamed_on("model"):
             check_fit(make, numbers, data, **_length(settings))
     mesh = fnn.mesh() if len(jax.devices()) > 1 else None
     return Prepared(config, data, make, values, settings, mesh)
@@ -74,7 +72,16 @@ def _length(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _blamed_on(section: str) -> Iterator[None]:
+def in_file(source: str) -> Iterator[None]:
+    """Name the file in a complaint about a config."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(source, str(error)) from error
+
+
+@contextmanager
+def blamed_on(section: str) -> Iterator[None]:
     """Turn a complaint from the core into one about a key of the config."""
     try:
         yield

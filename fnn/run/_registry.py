@@ -19,6 +19,7 @@ from fnn._types import Array, DType, Hyperparameter, Initializer, Key, Metric, P
 from fnn.data import Dataset, Mixed, Visit
 from fnn.nn import Layer
 from fnn.optim import Group, Optimizer
+from fnn.tune import Distribution, Method
 
 _MADE = {
     Layer: "layer",
@@ -26,6 +27,8 @@ _MADE = {
     Group: "parameter group",
     Schedule: "schedule",
     Dataset: "data set",
+    Distribution: "distribution",
+    Method: "search method",
 }
 _TAKEN: dict[tuple[tuple[Any, ...], Any], str] = {
     ((Array,), Array): "activation",
@@ -37,7 +40,7 @@ _TAKEN: dict[tuple[tuple[Any, ...], Any], str] = {
     ((Key, Array, Visit), Array): "augmentation",
     ((Key, Shape, DType), Array): "initializer",
 }
-_WANTED = (Layer, Optimizer, Group, Initializer, Schedule)
+_WANTED = (Layer, Optimizer, Group, Initializer, Schedule, Distribution, Method)
 KINDS = tuple(dict.fromkeys([*_MADE.values(), *_TAKEN.values()]))
 
 
@@ -98,7 +101,7 @@ class Function:
 def functions() -> dict[str, Function]:
     """Every public function of a known kind, by name."""
     found = {}
-    for room in ("nn", "optim", "data"):
+    for room in ("nn", "optim", "data", "tune"):
         module = import_module(f"fnn.{room}")
         for name in module.__all__:
             member = getattr(module, name)

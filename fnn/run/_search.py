@@ -1,0 +1,563 @@
+"""`fnn search`: hyperparameters for a config, from its [search] table to the config that it finds best."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import tomli_w
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+import fnn
+from fnn.data import Folds, stratified_folds
+from fnn.data._folds import one_fold
+from fnn.run._build import call_plainly, make_and_values, plain_settings
+from fnn.run._config import Config, ConfigError, check, read, replaced
+from fnn.run._diagnose import finite
+from fnn.run._directory import choose, create, environment, write_json
+from fnn.run._prepare import blamed_on, in_file, prepare
+from fnn.run._progress import duration, number
+from fnn.run._search_figures import draw_search
+from fnn.run._settings import SearchSettings, search_settings
+from fnn.run._train import Stopped, signals, train
+from fnn.train._fit import check_fit
+from fnn.tune import Journal, Outcome, SearchProgress, Space, Trial
+from fnn.tune._engine import Engine, Population, outcome_of
+from fnn.tune._method import Method, Round, Rounds
+from fnn.tune._program import FitProgram, Program, Shared
+
+_SAVE_EVERY = 10.0  # seconds between two checkpoints
+_SHOWN = 10  # trials in a table
+_NOT_SEARCHED = ("seed", "data", "split", "run", "search", "train.epochs", "train.patience")
+
+
+def search_path(path: str, overrides: tuple[str, ...], console: Console) -> int:
+    """Search, go on with an interrupted search, or print what a finished one found.
+
+    Args:
+        path: of a config with a [search] table, or the directory of a search.
+        overrides: `key=value`, for a config.
+        console: where to print.
+
+    Returns:
+        The exit code: 0 when done, 1 when every trial diverged, 130 or 143 when a signal stopped the search.
+
+    Raises:
+        ConfigError: bad input; nothing has been written then.
+    """
+    directory: Path | None = None
+    if Path(path).is_dir():
+        directory = Path(path)
+        if overrides:
+            raise ConfigError(overrides[0], f"{path} is a search that has begun, where no key can be changed")
+        if not (directory / "trials.jsonl").is_file():
+            raise ConfigError("", f"{path} is not the directory of a search: it has no trials.jsonl")
+        config = read(directory / "config.toml")
+    else:
+        config = read(path, overrides)
+        directory = _begun(config)
+    if config.search is None:
+        raise ConfigError(path, "the table [search] is missing; it needs at least [search.space]")
+    if directory is not None and (directory / "results.json").is_file():
+        _show(directory, console)
+        return 0
+    return _Search(config, directory).run(console)
+
+
+def _begun(config: Config) -> Path | None:
+    """The directory that a config names, where a search of the same config has begun there."""
+    if config.directory is None or not (Path(config.directory).expanduser() / "trials.jsonl").is_file():
+        return None
+    directory = Path(config.directory).expanduser()
+    if read(directory / "config.toml") != config:
+        raise ConfigError(
+            "run.directory", f"{directory} has a search of another config; name another one, or remove it"
+        )
+    return directory
+
+
+class _Search:
+    """A search of a config, ready to start."""
+
+    def __init__(self, config: Config, directory: Path | None) -> None:
+        """Load the data and see that all of the space can be trained."""
+        self.config, self._directory = config, directory
+        self._ways: dict[Program, Literal["vmap", "map"]] = {}
+        if dict(config.train.arguments)["patience"] is not None:
+            raise ConfigError(
+                config.source, "train.patience: a search says itself when trials end; leave patience out"
+            )
+        self.base = prepare(config)
+        self.epochs: int = self.base.settings["epochs"]
+        with in_file(config.source):
+            assert config.search is not None
+            with blamed_on("search"):
+                self.settings: SearchSettings = search_settings(**plain_settings(config.search))
+            with blamed_on("search.folds"):
+                self.folds = self._cut(self.base.data)
+            self.space = self._space()
+            self._check_ends()
+
+    # --- trials as configs ----------------------------------------------------------------------------------
+
+    def trial_config(self, hyperparameters: dict[str, Any]) -> Config:
+        """The config of a trial, those of fewer path segments first: a function before its settings."""
+        raw = {key: value for key, value in self.config.raw.items() if key not in ("search", "run")}
+        for path in sorted(hyperparameters, key=lambda path: path.count(".")):
+            raw = replaced(raw, path, hyperparameters[path])
+        return check(raw, name=self.config.name)
+
+    def plan(self, trial: Trial) -> tuple[FitProgram, dict[str, Any]]:
+        """See `fnn.tune._engine.Plan`."""
+        config = self.trial_config(trial.hyperparameters)
+        settings = dict(config.train.arguments)
+        examples = self.folds.train.shape[1]
+        batch_size = examples if settings["batch_size"] == "all" else settings["batch_size"]
+        fnn.steps_of_run(examples, epochs=self.epochs, batch_size=batch_size)
+        make, values = make_and_values(config, self.epochs * -(-examples // batch_size))
+        return FitProgram(make, batch_size, len(self.folds.train), examples, settings["lsuv"]), values
+
+    def _cut(self, data: fnn.Splits) -> Folds:
+        standardize = self.base.settings["standardize"]
+        if self.settings.folds is None:
+            return one_fold(data, standardize=standardize)
+        pool = (np.concatenate(pair) for pair in zip(data.train, data.validation, strict=True))
+        whole = fnn.Dataset(fnn.Examples(*pool), data.test, data.classes, data.name)
+        seed = dict(self.config.split.arguments)["seed"]
+        return stratified_folds(whole, count=self.settings.folds, standardize=standardize, seed=seed)
+
+    def _space(self) -> Space:
+        distributions = {}
+        for path, call in self.config.space:
+            for barred in _NOT_SEARCHED:
+                if path == barred or path.startswith(f"{barred}."):
+                    raise ConfigError(
+                        f"search.space.{path}",
+                        f"all trials have the same {barred}; leave it out of the space",
+                    )
+            with blamed_on(f"search.space.{path}"):
+                distributions[path] = call_plainly(call)
+        with blamed_on("search.space"):
+            return Space(distributions, self._allowed)
+
+    def _allowed(self, hyperparameters: dict[str, Any]) -> bool:
+        try:
+            self._check(hyperparameters)
+        except ConfigError:
+            return False
+        return True
+
+    def _check(self, hyperparameters: dict[str, Any]) -> None:
+        """See that a trial can be trained, without computing anything."""
+        config = self.trial_config(hyperparameters)
+        make, values = make_and_values(config, 100)
+        for step in (0, 100) if any(map(callable, values.values())) else (0,):
+            numbers = {path: float(v(step)) if callable(v) else v for path, v in values.items()}
+            make(numbers)
+            with blamed_on("model"):
+                size = dict(config.train.arguments)["batch_size"]
+                check_fit(make, numbers, self.base.data, epochs=1, batch_size=size)
+
+    def _check_ends(self) -> None:
+        """Both ends of every range, and every option of each choice, before anything is compiled."""
+        distributions = self.space.distributions
+        corners = [[0.0] * self.space.axes, [1.0] * self.space.axes]
+        for axis, distribution in enumerate(distributions.values()):
+            options = distribution.options or 0
+            if distribution.kind == "choice":
+                for option in range(options):
+                    corner = [0.0] * self.space.axes
+                    corner[axis] = (option + 0.5) / options
+                    corners.append(corner)
+        checked: list[Any] = []
+        for corner in corners:
+            hyperparameters = self.space.at(corner)
+            if hyperparameters in checked:
+                continue
+            checked.append(hyperparameters)
+            try:
+                self._check(hyperparameters)
+            except ConfigError as error:
+                values = ", ".join(f"{path} = {_short(value)}" for path, value in hyperparameters.items())
+                raise ConfigError("search.space", f"where {values}: {error}; change the space") from error
+
+    # --- the search -----------------------------------------------------------------------------------------
+
+    def run(self, console: Console) -> int:
+        """Search, train the best again, and write everything down."""
+        started = time.monotonic()
+        directory = self._directory or choose(self.config)
+        if self._directory is None:
+            create(directory)
+            (directory / "config.toml").write_text(tomli_w.dumps(self.config.raw), encoding="utf-8")
+            (directory / "trials.jsonl").touch()
+            write_json(directory / "environment.json", environment())
+        console.print(
+            f"{directory}: {self.settings.method.name} over {', '.join(self.space.distributions)}; "
+            f"{self._judged_by()}",
+            highlight=False,
+        )
+        try:
+            with signals() as received, _Table(console) as display:
+                search = self._engine(directory, "search", received, display, self.settings.seeds, 0)
+                outcomes = search.run(
+                    self.settings.method, self.space, epochs=self.epochs, seed=self.config.seed
+                )
+                ranked = sorted(outcomes, key=lambda outcome: outcome.order, reverse=True)
+                finalists = [outcome.trial for outcome in ranked if not outcome.diverged]
+                finalists = finalists[: self.settings.finalists]
+                final = self._engine(
+                    directory, "final", received, display, self.settings.fresh_seeds, self.settings.seeds
+                )
+                again = final.run(_once(finalists), self.space, epochs=self.epochs, seed=self.config.seed)
+        except Stopped as error:
+            Console(stderr=True).print(
+                f"fnn: {error}; fnn search {directory} goes on from here", highlight=False, soft_wrap=True
+            )
+            return error.exit_code
+        notes = search.notes
+        draw_search(outcomes, self.space, directory / "figures")
+        if not again:
+            console.print("every trial diverged; try lower learning rates", highlight=False)
+            write_json(directory / "results.json", self._results(outcomes, (), notes, started))
+            return 1
+        best = max(again, key=lambda outcome: outcome.order)
+        (directory / "best.toml").write_text(tomli_w.dumps(self._best(best.trial)), encoding="utf-8")
+        code = self._train_best(directory)
+        if code > 1:  # a signal; the search goes on from here
+            return code
+        write_json(directory / "results.json", self._results(outcomes, again, notes, started, directory))
+        shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+        _show(directory, console)
+        return code
+
+    def _engine(
+        self, directory: Path, stage: str, received: list[int], display: _Table, seeds: int, first: int
+    ) -> Engine:
+        """What trains the trials of a stage, with `seeds` seeds from number `first` on."""
+        settings = self.settings
+        devices = len(jax.devices())
+        searching = stage == "search"
+        return Engine(
+            self.plan,
+            Shared(self.folds, np.uint32(self.config.seed + first)),
+            replicas=len(self.folds.train) * seeds,
+            how=settings.how,
+            fastest_ways=self._ways,
+            mesh=fnn.mesh(data=1, population=devices) if devices > 1 else None,
+            max_epochs=settings.max_epochs if searching else None,
+            seconds=settings.seconds if searching else None,
+            report=display.report(stage),
+            journal=Records(directory, stage, received),
+        )
+
+    def _best(self, trial: Trial) -> dict[str, Any]:
+        """The config of the best trial, with the first of the seeds that the finalists were trained with."""
+        raw = self.trial_config(trial.hyperparameters).raw
+        return {**raw, "seed": self.config.seed + self.settings.seeds}
+
+    def _train_best(self, directory: Path) -> int:
+        """`best.toml` trained as `fnn train` does, which touches the test set, once."""
+        run = directory / "best"
+        shutil.rmtree(run, ignore_errors=True)  # of a search that was interrupted here
+        config = replace(read(directory / "best.toml"), directory=str(run))
+        return train(config, Console(file=StringIO()))
+
+    def _judged_by(self) -> str:
+        folds = self.settings.folds
+        judge = f"{folds} folds" if folds else f"{len(self.base.data.validation.x):,} validation examples"
+        return f"judged by {judge}, {self.epochs} epochs, {len(jax.devices())} devices"
+
+    def _results(
+        self,
+        outcomes: Sequence[Outcome],
+        again: Sequence[Outcome],
+        notes: Sequence[str],
+        started: float,
+        directory: Path | None = None,
+    ) -> dict[str, Any]:
+        results: dict[str, Any] = {
+            "method": self.settings.method.name,
+            "trials": len(outcomes),
+            "diverged": sum(outcome.diverged for outcome in outcomes),
+            "epochs": sum(outcome.epochs - outcome.trial.inherited for outcome in outcomes),
+            "notes": list(notes),
+            "finalists": [
+                {"trial": o.trial.number, "score": o.score, "error": o.error}
+                for o in sorted(again, key=lambda outcome: outcome.order, reverse=True)
+            ],
+        }
+        if directory is not None:
+            run = json.loads((directory / "best" / "results.json").read_text())
+            results |= {part: run[part] for part in ("validation", "test") if part in run}
+        return finite({**results, "seconds": round(time.monotonic() - started, 2)})
+
+
+def _once(trials: Sequence[Trial]) -> Method:
+    """The method that asks for some given trials."""
+
+    def rounds(space: Space, epochs: int, seed: int) -> Rounds:
+        if trials:
+            yield Round(tuple(trial._replace(parent=None, inherited=0) for trial in trials), epochs)
+
+    return Method("again", rounds)
+
+
+class Records(Journal):
+    """`trials.jsonl`, a line for each outcome, and the checkpoints of what is being trained."""
+
+    def __init__(self, directory: Path, stage: str, received: list[int]) -> None:
+        """Read what an earlier process has written."""
+        self._lines, self._stage, self._received = directory / "trials.jsonl", stage, received
+        self._index = directory / "checkpoints" / f"{stage}.json"
+        self._saved = time.monotonic()
+        self._known = {
+            (line["trial"], line["epochs"]): line for line in read_trials(directory) if line["stage"] == stage
+        }
+
+    def recorded(self, trial: Trial, epochs: int) -> Outcome | None:
+        """See `Journal`."""
+        line = self._known.get((trial.number, epochs))
+        return None if line is None else outcome_of(trial, rows_of(line["curve"]))
+
+    def record(self, outcome: Outcome) -> None:
+        """See `Journal`."""
+        line = json.dumps(finite({"stage": self._stage, **as_line(outcome)}))
+        with self._lines.open("a") as lines:
+            lines.write(f"{line}\n")
+
+    def border(self, populations: Sequence[Population], *, must: bool) -> None:
+        """See `Journal`."""
+        if must or self._received or time.monotonic() - self._saved > _SAVE_EVERY:
+            self._save(populations)
+        if self._received:
+            raise Stopped(self._received[0])
+
+    def _save(self, populations: Sequence[Population]) -> None:
+        before = self._read()
+        name = f"{self._stage}-{before.get('count', 0) + 1}"
+        leaves = {
+            str(k): {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(population.mine))}
+            for k, population in enumerate(populations)
+        }
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save((self._index.parent / name).resolve(), leaves, force=True)
+        about = [
+            {
+                "trials": [trial._asdict() for trial in population.trials],
+                "epoch": population.epoch,
+                "curves": population.curves,
+            }
+            for population in populations
+        ]
+        write_json(
+            self._index, finite({"count": before.get("count", 0) + 1, "name": name, "populations": about})
+        )
+        if before:
+            shutil.rmtree(self._index.parent / before["name"], ignore_errors=True)
+        self._saved = time.monotonic()
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            return json.loads(self._index.read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def restored(self, like: Callable[[Trial], Population]) -> Sequence[Population]:
+        """See `Journal`."""
+        about = self._read()
+        if not about:
+            return ()
+        targets, shapes = {}, []
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        for k, kept in enumerate(about["populations"]):
+            trials = tuple(Trial(**{**t, "point": tuple(t["point"])}) for t in kept["trials"])
+            population = like(trials[0])._replace(trials=trials, epoch=kept["epoch"])
+            leaves, structure = jax.tree.flatten(population.mine)
+            targets[str(k)] = {
+                str(i): jax.ShapeDtypeStruct((len(trials), *leaf.shape[1:]), leaf.dtype, sharding=here)
+                for i, leaf in enumerate(leaves)
+            }
+            shapes.append((population, structure, kept["curves"]))
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                loaded = checkpointer.restore((self._index.parent / about["name"]).resolve(), targets)
+        except Exception:  # orbax raises a bare Exception where data are damaged; then trials start anew
+            return ()
+        return tuple(
+            population._replace(
+                mine=jax.tree.unflatten(
+                    structure, [loaded[str(k)][str(i)] for i in range(len(loaded[str(k)]))]
+                ),
+                curves=tuple(tuple(_with_nan(row) for row in curve) for curve in curves),
+            )
+            for k, (population, structure, curves) in enumerate(shapes)
+        )
+
+
+def as_line(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as `trials.jsonl` has it."""
+    trial = outcome.trial
+    names = list(dict.fromkeys(name for metrics in outcome.curve for name in metrics))
+    return {
+        "trial": trial.number,
+        "hyperparameters": trial.hyperparameters,
+        "point": list(trial.point),
+        "parent": trial.parent,
+        "inherited": trial.inherited,
+        "epochs": outcome.epochs,
+        "score": outcome.score,
+        "error": outcome.error,
+        "diverged": outcome.diverged,
+        "curve": {name: [metrics.get(name, math.nan) for metrics in outcome.curve] for name in names},
+    }
+
+
+def rows_of(curve: dict[str, list[float | None]]) -> tuple[dict[str, float], ...]:
+    """The metrics of each epoch from the columns of `trials.jsonl`."""
+    length = max((len(column) for column in curve.values()), default=0)
+    return tuple(_with_nan({name: column[k] for name, column in curve.items()}) for k in range(length))
+
+
+def _with_nan(row: dict[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in row.items()}
+
+
+def read_trials(directory: Path) -> list[dict[str, Any]]:
+    """The lines of `trials.jsonl`, without one that was cut off while it was written."""
+    lines = []
+    for text in (directory / "trials.jsonl").read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines
+
+
+# --- what people see ----------------------------------------------------------------------------------------
+
+
+class _Table:
+    """Shows the best trials so far: a live table on a terminal, at most a line a second elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        """Start the clock."""
+        self._console, self._started, self._line_at = console, time.monotonic(), -math.inf
+        live = console.is_terminal and not console.is_dumb_terminal
+        self._live = Live(console=console, transient=True) if live else None
+
+    def __enter__(self) -> _Table:
+        """Start the live display."""
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Stop it."""
+        if self._live is not None:
+            self._live.stop()
+
+    def report(self, stage: str) -> Callable[[SearchProgress], None]:
+        """What an engine tells about a stage."""
+        said: set[str] = set()
+
+        def show(progress: SearchProgress) -> None:
+            for note in progress.notes:
+                if note not in said:
+                    said.add(note)
+                    self._console.print(note, highlight=False)
+            words = self._words(progress, stage)
+            if self._live is not None:
+                table = trials_table([as_line(outcome) for outcome in progress.outcomes])
+                table.caption = words
+                self._live.update(table)
+            elif time.monotonic() - self._line_at >= 1 or progress.epoch == progress.epochs:
+                self._line_at = time.monotonic()
+                self._console.print(words, highlight=False, soft_wrap=True)
+
+        return show
+
+    def _words(self, progress: SearchProgress, stage: str) -> str:
+        best = max(progress.outcomes, key=lambda outcome: outcome.order)
+        doing = "" if stage == "search" else "again with fresh seeds, "
+        return (
+            f"{doing}{len(progress.training)} trials, epoch {progress.epoch}/{progress.epochs}  best "
+            f"{number(best.score)} (trial {best.trial.number})  {duration(time.monotonic() - self._started)}"
+        )
+
+
+def trials_table(lines: Sequence[dict[str, Any]], shown: int = _SHOWN) -> Table:
+    """The best trials with their hyperparameters.
+
+    Args:
+        lines: of `trials.jsonl`, one of each trial.
+        shown: how many.
+    """
+    paths = list(dict.fromkeys(path for line in lines for path in line["hyperparameters"]))
+    table = Table("trial", "score", "epochs", *map(_breakable, paths))
+    for column in table.columns:
+        column.justify = "right"
+    table.columns[1].no_wrap = True
+    for line in sorted(lines, key=_rank, reverse=True)[:shown]:
+        score = "diverged" if line["diverged"] else number(line["score"])
+        if line["error"] is not None and math.isfinite(line["error"]):
+            score += f" ± {number(line['error'])}"
+        values = (_short(line["hyperparameters"].get(path, "–")) for path in paths)
+        table.add_row(str(line["trial"]), score, str(line["epochs"]), *values)
+    return table
+
+
+def _breakable(path: str) -> str:
+    """A path on two lines, so that a table is not too wide."""
+    section, _, name = path.rpartition(".")
+    return f"{section}\n{name}" if section else name
+
+
+def _rank(line: dict[str, Any]) -> tuple[float, float]:
+    if line["diverged"]:
+        return -math.inf, 0.0
+    losses = [loss for loss in line["curve"].get("validation_loss", []) if loss is not None]
+    return line["score"], -min(losses, default=0.0)
+
+
+def _show(directory: Path, console: Console) -> None:
+    """What a finished search found."""
+    results = json.loads((directory / "results.json").read_text())
+    last = {line["trial"]: line for line in read_trials(directory) if line["stage"] == "search"}
+    console.print(trials_table(list(last.values())))
+    console.print(
+        f"{results['trials']} trials, {results['diverged']} diverged, {results['epochs']:,} epochs in "
+        f"{duration(results['seconds'])}",
+        highlight=False,
+    )
+    for words in _findings(results, directory):
+        console.print(words, highlight=False, soft_wrap=True)
+
+
+def _findings(results: dict[str, Any], directory: Path) -> Iterator[str]:
+    yield from results["notes"]
+    for place, finalist in enumerate(results["finalists"]):
+        error = "" if finalist["error"] is None else f" ± {number(finalist['error'])}"
+        yield (
+            f"{'best' if place == 0 else 'then'}: trial {finalist['trial']}, trained again with fresh seeds: "
+            f"{number(finalist['score'])}{error}"
+        )
+    if "test" in results:
+        figures = ", ".join(f"{name} {number(value)}" for name, value in results["test"].items())
+        yield f"{directory / 'best.toml'} on the test set: {figures}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

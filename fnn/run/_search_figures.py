@@ -1,0 +1,144 @@
+"""The figures of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from fnn.run._look import GREY, LINE, SHADES, VALIDATION, new_figure, plain, save
+from fnn.tune import Outcome, Space
+from fnn.tune._importance import importance
+from fnn.tune._method import worth
+
+
+def draw_search(outcomes: Sequence[Outcome], space: Space, directory: Path) -> None:
+    """Score against each hyperparameter, importance, parallel coordinates, learning curves, budget.
+
+    Args:
+        outcomes: of all trials, in the order of their numbers.
+        space: that they were drawn from.
+        directory: where the PNGs go.
+    """
+    sound = [outcome for outcome in outcomes if not outcome.diverged]
+    if not sound:
+        return
+    _draw_hyperparameters(sound, space, directory / "hyperparameters.png")
+    _draw_parallel(sound, space, directory / "parallel.png")
+    _draw_curves(outcomes, directory / "curves.png")
+    _draw_budget(outcomes, directory / "budget.png")
+    if len({outcome.epochs for outcome in sound}) > 1:
+        _draw_rungs(outcomes, directory / "rungs.png")
+
+
+def _colours(outcomes: Sequence[Outcome]) -> dict[int, Any]:
+    """A shade for each trial: the better its rank, the darker."""
+    ranked = sorted(outcomes, key=lambda outcome: outcome.order)
+    return {o.trial.number: SHADES(0.25 + 0.75 * (k + 1) / len(ranked)) for k, o in enumerate(ranked)}
+
+
+def _draw_hyperparameters(outcomes: Sequence[Outcome], space: Space, path: Path) -> None:
+    """The score against each hyperparameter, with its share of the variation between trials."""
+    shares = importance(outcomes, space)
+    names = sorted(space.distributions, key=lambda name: -shares[name])
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = new_figure(1.0 + 3.4 * columns, 3.0 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, name in zip(grid, names, strict=False):
+        plain(axes, "")
+        distribution = space.distributions[name]
+        have = [o for o in outcomes if name in o.trial.hyperparameters]
+        values = [o.trial.hyperparameters[name] for o in have]
+        if distribution.kind == "choice":
+            labels = [str(option) for option in distribution.ends]
+            labels = [label if len(label) < 16 else f"{label[:15]}…" for label in labels]
+            values = [distribution.ends.index(value) for value in values]
+            axes.set_xticks(range(len(labels)), labels)
+        elif distribution.kind == "log_uniform":
+            axes.set_xscale("log")
+        colours = _colours(outcomes)
+        axes.scatter(values, [o.score for o in have], c=[colours[o.trial.number] for o in have], s=18)
+        axes.set_xlabel(name, color=GREY)
+        axes.set_title(f"explains {shares[name]:.0%}", loc="right", color=GREY, fontsize=9)
+    for axes in grid[len(names) :]:
+        axes.set_visible(False)
+    for row in range(rows):
+        grid[row * columns].set_ylabel("score", color=GREY)
+    save(figure, path)
+
+
+def _draw_parallel(outcomes: Sequence[Outcome], space: Space, path: Path) -> None:
+    """Parallel coordinates: a line for each trial through its place in each range, and its score."""
+    names = list(space.distributions)
+    figure = new_figure(max(5.0, 1.6 * (len(names) + 1)), 3.8)
+    axes = figure.subplots()
+    plain(axes, "")
+    colours = _colours(outcomes)
+    scores = np.array([outcome.score for outcome in outcomes])
+    places = scores.argsort().argsort() / max(1, len(scores) - 1)
+    for outcome, place in sorted(zip(outcomes, places, strict=True), key=lambda pair: pair[1]):
+        axes.plot([*outcome.trial.point, place], color=colours[outcome.trial.number], linewidth=1.0)
+    axes.set_xticks(range(len(names) + 1), [*names, "rank of score"], rotation=15)
+    for axis in range(len(names) + 1):
+        axes.axvline(axis, color=LINE, linewidth=0.8, zorder=0)
+    for axis, distribution in enumerate(space.distributions.values()):
+        for place, end in ((0, distribution.ends[0]), (1, distribution.ends[-1])):
+            text = f"{end:.3g}" if isinstance(end, float) else str(end)[:12]
+            va = "top" if place == 0 else "bottom"
+            axes.text(axis, place * 1.06 - 0.03, text, ha="center", va=va, fontsize=8, color=GREY)
+    axes.set_yticks([])
+    save(figure, path)
+
+
+def _draw_curves(outcomes: Sequence[Outcome], path: Path) -> None:
+    """What each trial was worth after each epoch; the darker, the better its result."""
+    figure = new_figure(5.6, 3.8)
+    axes = figure.subplots()
+    plain(axes, "Score of each epoch")
+    colours = _colours(outcomes)
+    for outcome in sorted(outcomes, key=lambda outcome: outcome.order):
+        scores = [worth(metrics) for metrics in outcome.curve]
+        epochs = range(1, len(scores) + 1)
+        marker = "o" if len(scores) == 1 else ""
+        axes.plot(epochs, scores, color=colours[outcome.trial.number], linewidth=1.1, marker=marker, ms=3)
+    _whole_epochs(axes)
+    axes.set_xlabel("epoch", color=GREY)
+    save(figure, path)
+
+
+def _draw_budget(outcomes: Sequence[Outcome], path: Path) -> None:
+    """The best score so far against the epochs that all trials have had."""
+    figure = new_figure(5.6, 3.4)
+    axes = figure.subplots()
+    plain(axes, "Best score so far")
+    spent = np.cumsum([outcome.epochs - outcome.trial.inherited for outcome in outcomes])
+    best = np.maximum.accumulate([outcome.score for outcome in outcomes])
+    seen = np.isfinite(best)
+    axes.step(spent[seen], best[seen], where="post", color=VALIDATION, linewidth=1.6)
+    axes.set_xlabel("epochs of all trials, in the order of their numbers", color=GREY)
+    save(figure, path)
+
+
+def _draw_rungs(outcomes: Sequence[Outcome], path: Path) -> None:
+    """How long each trial was trained: the brackets of halving."""
+    figure = new_figure(5.6, 3.8)
+    axes = figure.subplots()
+    plain(axes, "Epochs of each trial")
+    colours = _colours(outcomes)
+    for outcome in outcomes:
+        number = outcome.trial.number
+        axes.plot(
+            [number, number], [outcome.trial.inherited, outcome.epochs], color=colours[number], linewidth=2.2
+        )
+    axes.set_xlabel("trial", color=GREY)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    save(figure, path)
+
+
+def _whole_epochs(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))

@@ -1,0 +1,427 @@
+"""The loop of a search: what a method asks for, trained as few programs, and what it is told."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fnn.train import fastest, over_population
+from fnn.train._state import as_values
+from fnn.tune._method import Method, Outcome, Round, Trial, worth
+from fnn.tune._program import Program
+from fnn.tune._space import Space
+
+Plan = Callable[[Trial], tuple[Program, Any]]
+"""What trains a trial, and the values of its hyperparameters. Trials of equal programs train together."""
+
+_FREE = 0.8  # the part of the free memory that a population may take
+_PROBED = 8  # members that the fastest way is measured with
+
+
+class Population(NamedTuple):
+    """Trials of one program that train together.
+
+    values, mine: leaves with the trials as their first axis; those of `mine` have the replicas as their
+        second.
+    epoch: how many the trials have had.
+    curves: of each trial, its metrics by epoch.
+    """
+
+    program: Program
+    trials: tuple[Trial, ...]
+    values: Any
+    mine: Any
+    epoch: int
+    curves: tuple[tuple[dict[str, float], ...], ...]
+
+
+class SearchProgress(NamedTuple):
+    """What `report` is told after every epoch of a population.
+
+    outcomes: of every trial so far, in the order of their numbers.
+    training: the numbers of the trials that are being trained.
+    epoch, epochs: where they are, and until where they go.
+    notes: sentences about the search so far.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    training: tuple[int, ...]
+    epoch: int
+    epochs: int
+    notes: tuple[str, ...]
+
+
+class Journal:
+    """What outlives the process of a search; this one remembers nothing."""
+
+    def recorded(self, trial: Trial, epochs: int) -> Outcome | None:
+        """An outcome that an earlier process has written."""
+
+    def record(self, outcome: Outcome) -> None:
+        """Write an outcome down."""
+
+    def border(self, populations: Sequence[Population], *, must: bool) -> None:
+        """Take note of where trials stand between two epochs, in any case or now and then.
+
+        May raise to stop the search.
+        """
+
+    def restored(self, like: Callable[[Trial], Population]) -> Sequence[Population]:
+        """The trials as an earlier process left them; `like` gives one of them as its shapes alone."""
+        return ()
+
+
+class Engine:
+    """Trains what a method asks for.
+
+    Args:
+        plan: see `Plan`.
+        shared: what all members of all programs share.
+        replicas: how often each trial is trained: folds × seeds.
+        how: see `over_population`; measured for each program where it is None.
+        mesh: devices that share the trials, see `fnn.mesh`; one device by default.
+        max_epochs: how many epochs all trials may have in all.
+        seconds: how long the search may take.
+        report: called after every epoch of a population.
+        journal: what outlives the process.
+        fastest_ways: those that another engine has measured.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        shared: Any,
+        *,
+        replicas: int = 1,
+        how: Literal["vmap", "map"] | None = None,
+        mesh: Mesh | None = None,
+        max_epochs: int | None = None,
+        seconds: float | None = None,
+        report: Callable[[SearchProgress], None] | None = None,
+        journal: Journal | None = None,
+        fastest_ways: dict[Program, Literal["vmap", "map"]] | None = None,
+    ) -> None:
+        """See the class."""
+        self.plan, self.replicas, self.mesh, self.report = plan, replicas, mesh, report
+        self.journal = journal or Journal()
+        self.max_epochs, self.seconds = max_epochs, seconds
+        self.started, self.exhausted = time.monotonic(), False
+        self.outcomes: dict[int, Outcome] = {}
+        self.notes: list[str] = []
+        self._shared = self._place(jax.tree.map(jnp.asarray, shared), PartitionSpec())
+        self.fastest_ways = {} if fastest_ways is None else fastest_ways
+        self._given_how = how
+        self._compiled: dict[Any, Any] = {}
+        self._keep = False
+        self._standing: dict[int, tuple[Population, int]] = {}  # of trials that can go on: population, row
+
+    def run(self, method: Method, space: Space, *, epochs: int, seed: int) -> tuple[Outcome, ...]:
+        """Ask, train and tell until the method is done or the budget is spent.
+
+        Returns:
+            The last outcome of every trial, in the order of their numbers.
+        """
+        self._keep = method.stops_early
+        self._stand(self.journal.restored(self._like))
+        rounds = method.rounds(space, epochs, seed)
+        asked = next(rounds, None)
+        while asked is not None:
+            self._say(asked.note)
+            told = self._train(asked)
+            if self.exhausted:
+                break
+            try:
+                asked = rounds.send(told)
+            except StopIteration:
+                break
+        return self._sorted()
+
+    @property
+    def used(self) -> int:
+        """How many epochs all trials have had in all."""
+        return sum(outcome.epochs - outcome.trial.inherited for outcome in self.outcomes.values())
+
+    def _sorted(self) -> tuple[Outcome, ...]:
+        return tuple(self.outcomes[number] for number in sorted(self.outcomes))
+
+    def _say(self, note: str) -> None:
+        if note and note not in self.notes:
+            self.notes.append(note)
+
+    def _stand(self, populations: Sequence[Population]) -> None:
+        """These are the trials that can be continued from now on."""
+        self._standing = {t.number: (p, row) for p in populations for row, t in enumerate(p.trials)}
+
+    def _train(self, asked: Round) -> list[Outcome]:
+        """The outcomes of a round; those that are recorded are not trained again."""
+        groups: dict[tuple[Program, int], list[tuple[Trial, Any]]] = {}
+        for trial in asked.trials:
+            if (known := self.journal.recorded(trial, asked.epochs)) is not None:
+                self.outcomes[trial.number] = known
+                continue
+            program, values = self.plan(trial)
+            source = self._source(trial)
+            if source is None and trial.parent is not None:
+                raise ValueError(
+                    f"trial {trial.number} goes on from trial {trial.parent}, whose state is lost; start the "
+                    "search anew"
+                )
+            start = 0 if source is None else source[0].epoch
+            groups.setdefault((program, start), []).append((trial, values))
+        done: list[Population] = []
+        for (program, _), members in groups.items():
+            self._train_group(program, members, asked.epochs, done)
+        if groups:
+            self._stand(done if self._keep else ())
+        return [self.outcomes[trial.number] for trial in asked.trials if trial.number in self.outcomes]
+
+    def _source(self, trial: Trial) -> tuple[Population, int] | None:
+        """Where a trial, or else its parent, stands."""
+        return self._standing.get(trial.number) or self._standing.get(
+            -1 if trial.parent is None else trial.parent
+        )
+
+    def _train_group(
+        self, program: Program, members: Sequence[tuple[Trial, Any]], epochs: int, done: list[Population]
+    ) -> None:
+        """Train the trials of one program, together as far as memory allows."""
+        if self.exhausted:
+            return
+        population = self._gathered(program, members)
+        trials = population.trials
+        step = self._program(population)
+        if (need := _bytes(step)) > (free := self._free()) * _FREE and len(trials) > self._groups:
+            half = -(-len(trials) // 2)
+            self._say(
+                f"{len(trials)} trials at once would take {need / 1e9:.2g} of the {free / 1e9:.2g} GB "
+                f"that are free, so {half} train at a time"
+            )
+            del population
+            for part in (members[:half], members[half:]):
+                self._train_group(program, part, epochs, done)
+            return
+        while population.epoch < epochs and not self._spent(len(trials)):
+            population = self._advanced(step, population)
+            for row, trial in enumerate(trials):
+                self.outcomes[trial.number] = outcome_of(trial, population.curves[row])
+            standing = [*done, population] if self._keep else [population]
+            self.journal.border(standing, must=self._keep and population.epoch == epochs)
+            if self.report is not None:
+                numbers = tuple(trial.number for trial in trials)
+                self.report(
+                    SearchProgress(self._sorted(), numbers, population.epoch, epochs, tuple(self.notes))
+                )
+        for row, trial in enumerate(trials):
+            if population.curves[row]:
+                self.outcomes[trial.number] = outcome_of(trial, population.curves[row])
+                self.journal.record(self.outcomes[trial.number])
+        done.append(population)
+
+    def _spent(self, trials: int) -> bool:
+        """Whether another epoch of so many trials is beyond the budget."""
+        over = self.max_epochs is not None and self.used + trials > self.max_epochs
+        late = self.seconds is not None and time.monotonic() - self.started > self.seconds
+        if over or late:
+            self._say(
+                f"the budget of {self.max_epochs} epochs is spent"
+                if over
+                else f"the budget of {self.seconds:g} seconds is spent"
+            )
+            self.exhausted = True
+        return self.exhausted
+
+    # --- populations as programs --------------------------------------------------------------------------
+
+    @property
+    def _groups(self) -> int:
+        """How many groups of devices share the trials."""
+        return 1 if self.mesh is None else self.mesh.shape["population"]
+
+    def _place(self, tree: Any, spec: PartitionSpec) -> Any:
+        return jax.device_put(tree, None if self.mesh is None else NamedSharding(self.mesh, spec))
+
+    def _padded(self, tree: Any) -> Any:
+        """The trials with copies of the last one, so that the devices share them equally."""
+        missing = -len(jax.tree.leaves(tree)[0]) % self._groups
+        if missing:
+            tree = jax.tree.map(
+                lambda leaf: jnp.concatenate([leaf, jnp.repeat(leaf[-1:], missing, axis=0)]), tree
+            )
+        return self._place(tree, PartitionSpec("population"))
+
+    def _started(self, program: Program, values: Any) -> Any:
+        """What trials own before their first epoch."""
+
+        def start(values: Any, shared: Any) -> Any:
+            one = lambda replica: program.start(values, replica, shared)  # noqa: E731
+            return lax.map(one, jnp.arange(self.replicas))
+
+        return over_population(start, how="vmap")(values, self._shared)
+
+    def _like(self, trial: Trial) -> Population:
+        program, values = self.plan(trial)
+        stacked = _stack([as_values(values)])
+        mine = jax.eval_shape(self._started, program, stacked)
+        return Population(program, (trial,), stacked, mine, 0, ((),))
+
+    def _gathered(self, program: Program, members: Sequence[tuple[Trial, Any]]) -> Population:
+        """The trials from where they, or their parents, stand; else from their start."""
+        trials = tuple(trial for trial, _ in members)
+        values = _stack([as_values(values) for _, values in members])
+        known = [source for trial in trials if (source := self._source(trial)) is not None]
+        with self._on_mesh():
+            if not known:
+                started = jax.jit(self._started, static_argnums=0)(program, self._padded(values))
+                mine = jax.tree.map(lambda leaf: leaf[: len(trials)], started)
+                return Population(program, trials, values, mine, 0, ((),) * len(trials))
+            populations = list({id(population): population for population, _ in known}.values())
+            offsets = np.cumsum([0, *(len(population.trials) for population in populations)])
+            offset = {id(p): first for p, first in zip(populations, offsets, strict=False)}
+            rows = jnp.asarray([offset[id(population)] + row for population, row in known])
+            mine = jax.tree.map(
+                lambda *leaves: jnp.concatenate(leaves)[rows],
+                *(population.mine for population in populations),
+            )
+        curves = tuple(population.curves[row] for population, row in known)
+        return Population(program, trials, values, mine, known[0][0].epoch, curves)
+
+    def _program(self, population: Population) -> Any:
+        """The compiled epoch of a population."""
+        with self._on_mesh():
+            program = population.program
+            how = self._fastest(population)
+            members = self._padded((population.values, population.mine))
+            count = len(jax.tree.leaves(members)[0])
+            known = (program, count, how)
+            if known not in self._compiled:
+                advance = over_population(_one_epoch(program, self.replicas), how=how)
+
+                def step(values: Any, mine: Any, epoch: jax.Array, shared: Any) -> Any:
+                    return advance((values, mine), epoch, shared)
+
+                epoch = self._place(jnp.asarray(0, jnp.int32), PartitionSpec())
+                lowered = jax.jit(step, donate_argnums=1).lower(*members, epoch, self._shared)
+                self._compiled = {known: lowered.compile()}  # smaller populations never grow again
+            return self._compiled[known]
+
+    def _fastest(self, population: Population) -> Literal["vmap", "map"]:
+        """Measured with a few of the members, once for each program."""
+        program = population.program
+        if self._given_how is not None:
+            return self._given_how
+        if program not in self.fastest_ways:
+            few = jax.tree.map(
+                lambda leaf: leaf[: _PROBED * self._groups], (population.values, population.mine)
+            )
+            members = self._padded(few)
+
+            def probe(member: Any, shared: Any) -> Any:
+                values, mine = member
+                return program.probe(values, jax.tree.map(lambda leaf: leaf[0], mine), shared)
+
+            self.fastest_ways[program] = fastest(probe, members, self._shared)
+        return self.fastest_ways[program]
+
+    def _advanced(self, step: Any, population: Population) -> Population:
+        """The population after one more epoch."""
+        with self._on_mesh():
+            members = self._padded((population.values, population.mine))
+            epoch = self._place(jnp.asarray(population.epoch, jnp.int32), PartitionSpec())
+            mine, metrics = step(*members, epoch, self._shared)
+            metrics = jax.device_get(metrics)
+            count = len(population.trials)
+            if count < len(jax.tree.leaves(metrics)[0]):
+                mine = jax.tree.map(lambda leaf: leaf[:count], mine)
+        curves = tuple(
+            (*curve, _summarised({name: leaf[row] for name, leaf in metrics.items()}))
+            for row, curve in enumerate(population.curves)
+        )
+        return population._replace(mine=mine, epoch=population.epoch + 1, curves=curves)
+
+    def _on_mesh(self) -> Any:
+        return nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
+
+    def _free(self) -> float:
+        """Bytes of memory that the devices have left; those of CPU devices are the same."""
+        device = jax.devices()[0]
+        stats = device.memory_stats() or {}
+        if "bytes_limit" in stats:
+            return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+        return free_memory() / self._groups
+
+
+def _one_epoch(program: Program, replicas: int) -> Callable[..., Any]:
+    """An epoch of one trial: its replicas, which see other examples, one after the other."""
+
+    def advance(member: Any, epoch: jax.Array, shared: Any) -> Any:
+        values, mine = member
+
+        def one(replica_and_mine: Any) -> Any:
+            replica, mine = replica_and_mine
+            return program.advance(values, mine, replica, epoch, shared)
+
+        return lax.map(one, (jnp.arange(replicas), mine))
+
+    return advance
+
+
+def _summarised(metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Means over the replicas, and for what is validated its standard error."""
+    summary = {}
+    for name, values in metrics.items():
+        values = np.asarray(values, np.float64)
+        if name == "accuracy" and np.isnan(values).all():
+            continue
+        summary[name] = float(values.mean())
+        if len(values) > 1 and name in ("score", "validation_accuracy", "validation_loss"):
+            summary[f"{name}_error"] = float(values.std(ddof=1) / math.sqrt(len(values)))
+    return summary
+
+
+def outcome_of(trial: Trial, curve: Sequence[Mapping[str, float]]) -> Outcome:
+    """What a curve comes to."""
+    names = ("score", "loss", "penalty", "validation_loss")
+    diverged = any(not math.isfinite(m[name]) for m in curve for name in names if name in m)
+    if diverged:
+        return Outcome(trial, len(curve), -math.inf, math.nan, tuple(map(dict, curve)), True)
+    best = max(curve, key=lambda metrics: (worth(metrics), -metrics.get("validation_loss", 0.0)))
+    judged = next(name for name in ("score", "validation_accuracy", "validation_loss") if name in best)
+    error = best.get(f"{judged}_error", math.nan)
+    return Outcome(trial, len(curve), worth(best), error, tuple(map(dict, curve)), False)
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _bytes(compiled: Any) -> float:
+    """What a program needs on one device, where its compiler says so."""
+    sizes = compiled.memory_analysis()
+    if sizes is None:
+        return 0.0
+    return float(
+        sizes.argument_size_in_bytes
+        + sizes.output_size_in_bytes
+        + sizes.temp_size_in_bytes
+        - sizes.alias_size_in_bytes
+    )
+
+
+def free_memory() -> float:
+    """Bytes of the host's memory that are free or could be freed."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

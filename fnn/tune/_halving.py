@@ -1,0 +1,107 @@
+"""Methods that stop the worst trials early."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from fnn._types import check_range
+from fnn.tune._method import Method, Outcome, Round, Rounds, Trial, at_random
+from fnn.tune._space import Space
+
+_LOWEST_LOSSES = 0.1  # the part of the trials whose training loss protects them
+
+
+def successive_halving(trials: int = 64, eta: int = 4, min_epochs: int = 1) -> Method:
+    """Train all a little, keep the best of them, train those longer, and so on.
+
+    Each rung keeps a part 1/η of its trials and gives them η times the epochs, so that every rung costs about
+    the same. A trial that was ever among the tenth with the lowest training loss is not dropped for its
+    validation curve alone: such trials may take up to half of the places. Diverged ones are not continued.
+
+    Args:
+        trials: of the first rung.
+        eta: η, how many share one place on the next rung.
+        min_epochs: of the first rung; the last one has all epochs.
+
+    Raises:
+        ValueError: no trials, η below 2, or no epochs.
+
+    Source: Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
+    AISTATS 2016. The protection by training loss is ours.
+    """
+    check_range("trials", trials, at_least=1)
+    check_range("eta", eta, at_least=2)
+    check_range("min_epochs", min_epochs, at_least=1)
+
+    def rounds(space: Space, epochs: int, seed: int) -> Rounds:
+        yield from _bracket(at_random(space, trials, seed), min(min_epochs, epochs), epochs, eta, 0)
+
+    return Method("successive_halving", rounds, stops_early=True)
+
+
+def hyperband(eta: int = 3) -> Method:
+    """Several brackets of successive halving, from many trials that start with few epochs to few with all.
+
+    For R epochs and s from ⌊log_η R⌋ to 0, a bracket of ⌈(s_max + 1) ηˢ / (s + 1)⌉ trials starts with
+    R η⁻ˢ epochs, so that each costs about the same: no one has to know how early a curve tells its end.
+
+    Args:
+        eta: η, how many share one place on the next rung.
+
+    Raises:
+        ValueError: η below 2.
+
+    Source: Li et al., "Hyperband", JMLR 2018, algorithm 1.
+    """
+    check_range("eta", eta, at_least=2)
+
+    def rounds(space: Space, epochs: int, seed: int) -> Rounds:
+        most = 0
+        while eta ** (most + 1) <= epochs:
+            most += 1
+        first = 0
+        for number, s in enumerate(range(most, -1, -1)):
+            count = math.ceil((most + 1) * eta**s / (s + 1))
+            trials = at_random(space, count, seed, first)
+            first += count
+            yield from _bracket(trials, max(1, epochs // eta**s), epochs, eta, number)
+
+    return Method("hyperband", rounds, stops_early=True)
+
+
+def _bracket(trials: tuple[Trial, ...], first: int, epochs: int, eta: int, number: int) -> Rounds:
+    """Rungs of `first`, η·`first`, … up to all epochs."""
+    until, protected = first, set()
+    while True:
+        outcomes = yield Round(trials, until, number)
+        protected |= low_losses(outcomes)
+        if until == epochs:
+            return
+        until = min(epochs, until * eta)
+        places = max(1, len(trials) // eta)
+        trials = survivors(outcomes, places, protected)
+        if not trials:
+            return
+
+
+def low_losses(outcomes: Sequence[Outcome]) -> set[int]:
+    """The trials that were, after some epoch, among the tenth with the lowest training loss."""
+    alive = [outcome for outcome in outcomes if not outcome.diverged]
+    count = math.ceil(_LOWEST_LOSSES * len(outcomes))
+    found: set[int] = set()
+    for epoch in range(max((outcome.epochs for outcome in alive), default=0)):
+        losses = [(o.curve[epoch].get("loss", math.inf), o.trial.number) for o in alive]
+        found |= {number for _, number in sorted(losses)[:count]}
+    return found
+
+
+def survivors(outcomes: Sequence[Outcome], places: int, protected: set[int]) -> tuple[Trial, ...]:
+    """The best by score, of whom the last make room for protected ones that score less, half at most."""
+    ranked = sorted((o for o in outcomes if not o.diverged), key=lambda o: o.order, reverse=True)
+    best, others = ranked[:places], ranked[places:]
+    unprotected = [o for o in best if o.trial.number not in protected]
+    room = min(len(unprotected), places // 2 - (len(best) - len(unprotected)))
+    saved = [o for o in others if o.trial.number in protected][: max(0, room)]
+    dropped = {o.trial.number for o in unprotected[len(unprotected) - len(saved) :]}
+    return tuple(o.trial for o in [*best, *saved] if o.trial.number not in dropped)

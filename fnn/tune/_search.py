@@ -1,0 +1,181 @@
+"""`fnn.search`: hyperparameters for any pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jax.sharding import Mesh
+
+from fnn._types import Array
+from fnn.data import Folds, Splits
+from fnn.data._folds import one_fold
+from fnn.train import Make, steps_of_run
+from fnn.tune._engine import Engine, Journal, Plan, SearchProgress
+from fnn.tune._method import Method, Outcome, Trial, random_search
+from fnn.tune._program import FitProgram, FunctionProgram, Shared
+from fnn.tune._space import Distribution, Space
+
+
+class Search(NamedTuple):
+    """What a search found.
+
+    outcomes: one for each trial, in the order of their numbers.
+    notes: what happened on the way, a sentence each.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def ranked(self) -> tuple[Outcome, ...]:
+        """The trials, the best first."""
+        return tuple(sorted(self.outcomes, key=lambda outcome: outcome.order, reverse=True))
+
+    @property
+    def best(self) -> Outcome:
+        """The trial with the highest score; being the best of many, it is less good than it looks."""
+        return self.ranked[0]
+
+
+class Training(NamedTuple):
+    """A training whose hyperparameters are searched, see `training`."""
+
+    plan: Plan
+    shared: Any
+    epochs: int
+    replicas: int
+
+
+def training(
+    make: Make,
+    data: Splits | Folds,
+    /,
+    *,
+    epochs: int = 10,
+    batch_size: int = 128,
+    standardize: bool = True,
+    seeds: int = 1,
+    seed: int = 0,
+) -> Training:
+    """The training of `fnn.fit`, for a search to make a population of.
+
+    Args:
+        make: see `fnn.fit`; its hyperparameters are a dict by path, floats as values and all else, such as
+            widths, as they are.
+        data: with a validation part; or `stratified_folds`, each of which every trial is trained on.
+        epochs: of a whole training.
+        batch_size, standardize: see `fnn.fit`. Folds have decided whether to standardize already.
+        seeds: how often every trial is trained on each fold.
+        seed: of the first of them.
+
+    Raises:
+        ValueError: numbers out of range.
+    """
+    folds = data if isinstance(data, Folds) else one_fold(data, standardize=standardize)
+    count, examples = folds.train.shape
+    steps_of_run(examples, epochs=epochs, batch_size=batch_size)
+    if seeds < 1:
+        raise ValueError(f"seeds must be at least 1, not {seeds}")
+
+    def plan(trial: Trial) -> tuple[FitProgram, dict[str, Any]]:
+        values, fixed = _parted(trial.hyperparameters)
+        return FitProgram(_Fixed(make, fixed), batch_size, count, examples), values
+
+    return Training(plan, Shared(folds, np.uint32(seed)), epochs, count * seeds)
+
+
+def search(
+    train: Callable[[dict[str, Any], Array], Any] | Training,
+    space: Mapping[str, Distribution] | Space,
+    /,
+    *,
+    method: Method | None = None,
+    seed: int = 0,
+    how: Literal["vmap", "map"] | None = None,
+    mesh: Mesh | None = None,
+    max_epochs: int | None = None,
+    seconds: float | None = None,
+    report: Callable[[SearchProgress], None] | None = None,
+    journal: Journal | None = None,
+) -> Search:
+    """Search hyperparameters, the trials as one program.
+
+    Args:
+        train: `train(hyperparameters, key) -> score`, a pure function of one trial; higher scores are better.
+            Or a `training`, which methods that stop trials early need. Floats are values of the program;
+            whatever else a distribution gives, such as an `int` for a width, is structure, and the trials
+            that share it form one program.
+        space: a distribution for each hyperparameter by name, see `uniform`, `log_uniform`, `int_uniform`,
+            `choice` and `only_if`.
+        method: `random_search()` by default.
+        seed: decides the trials, and with them their draws. All trials get the same key, so
+            that they differ by their hyperparameters alone.
+        how: how a population is computed, see `over_population`. By default, a `training` measures which
+            is fastest, and a function takes "vmap".
+        mesh: devices that share the trials: `fnn.mesh(data=1, population=n)`.
+        max_epochs, seconds: budgets of all trials together; the search ends at the border of the epoch that
+            would exceed one.
+        report: called after every epoch of a population.
+        journal: remembers outcomes from one process to the next.
+
+    Raises:
+        ValueError: a space, a method or numbers that do not fit.
+
+    >>> import fnn
+    >>> def train(hyperparameters, key):
+    ...     return -((hyperparameters["x"] - 0.3) ** 2)
+    >>> found = fnn.search(train, {"x": fnn.uniform(0.0, 1.0)}, method=fnn.sobol_search(64))
+    >>> abs(found.best.trial.hyperparameters["x"] - 0.3) < 0.02
+    True
+    """
+    method = method or random_search()
+    space = space if isinstance(space, Space) else Space(dict(space))
+    if isinstance(train, Training):
+        plan, shared, epochs, replicas = train
+    else:
+        if method.stops_early:
+            raise ValueError(
+                f"{method.name} trains trials in parts, and a function can only be called as a whole; give "
+                "it an fnn.training, or take a method such as random_search"
+            )
+        function = train
+        how = how or "vmap"
+
+        def plan(trial: Trial) -> tuple[FunctionProgram, dict[str, Any]]:
+            values, fixed = _parted(trial.hyperparameters)
+            return FunctionProgram(function, fixed), values
+
+        shared, epochs, replicas = np.uint32(seed), 1, 1
+    engine = Engine(
+        plan,
+        shared,
+        replicas=replicas,
+        how=how,
+        mesh=mesh,
+        max_epochs=max_epochs,
+        seconds=seconds,
+        report=report,
+        journal=journal,
+    )
+    outcomes = engine.run(method, space, epochs=epochs, seed=seed)
+    return Search(outcomes, tuple(engine.notes))
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """`make` with what is no float known already; equal where both are."""
+
+    make: Make
+    fixed: tuple[tuple[str, Any], ...]
+
+    def __call__(self, values: dict[str, Any], /) -> Any:
+        return self.make({**dict(self.fixed), **values})
+
+
+def _parted(hyperparameters: Mapping[str, Any]) -> tuple[dict[str, float], tuple[tuple[str, Any], ...]]:
+    """The floats among hyperparameters, and everything else."""
+    values = {name: value for name, value in hyperparameters.items() if isinstance(value, float)}
+    return values, tuple((name, value) for name, value in hyperparameters.items() if name not in values)

@@ -1,0 +1,167 @@
+"""What a search may choose: a distribution for each hyperparameter, by its path."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A way from the unit interval to the values of one hyperparameter.
+
+    All methods choose points of the unit cube, one axis for each hyperparameter, so that none has to know
+    what a logarithm is.
+    """
+
+    kind: Literal["uniform", "log_uniform", "int_uniform", "choice"]
+    at: Callable[[float], Any]
+    """The value at a place of the unit interval. That of a number without end goes on beyond 0 and 1."""
+    ends: tuple[Any, ...]
+    """The smallest and the largest value, or all options."""
+    options: int | None = None
+    """How many values there are; None where they have no end."""
+    condition: tuple[str, Any] | None = None
+    """The path and the value of another hyperparameter that this one depends on."""
+
+
+def uniform(low: float, high: float) -> Distribution:
+    """Every number between two, with equal probability.
+
+    Raises:
+        ValueError: low is not below high.
+
+    >>> uniform(0.0, 0.5).at(0.5)
+    0.25
+    """
+    _check_order(low, high)
+    return Distribution("uniform", lambda u: low + u * (high - low), (float(low), float(high)))
+
+
+def log_uniform(low: float, high: float) -> Distribution:
+    """Every number between two, with equal probability for each factor: for rates and strengths.
+
+    Raises:
+        ValueError: low is not above 0, or not below high.
+
+    Source: Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 2012.
+
+    >>> print(f"{log_uniform(1e-4, 1.0).at(0.5):g}")
+    0.01
+    """
+    if not low > 0:
+        raise ValueError(f"log_uniform needs low above 0, whose logarithm is wanted, not {low}")
+    _check_order(low, high)
+    ends = (float(low), float(high))
+
+    def at(u: float) -> float:
+        # The ends are exact, whatever the rounding of a power.
+        return ends[int(u)] if u in (0, 1) else float(math.exp(math.log(low) + u * math.log(high / low)))
+
+    return Distribution("log_uniform", at, ends)
+
+
+def int_uniform(low: int, high: int) -> Distribution:
+    """Every whole number from `low` to `high`, both included, with equal probability.
+
+    Raises:
+        ValueError: low is not below high.
+
+    >>> [int_uniform(1, 4).at(u) for u in (0.0, 0.3, 0.99)]
+    [1, 2, 4]
+    """
+    _check_order(low, high)
+    count = high - low + 1
+    return Distribution(
+        "int_uniform", lambda u: low + min(count - 1, max(0, int(u * count))), (low, high), count
+    )
+
+
+def choice(options: Sequence[Any]) -> Distribution:
+    """One of several values, which may be anything that a config can hold, with equal probability.
+
+    Raises:
+        ValueError: there are none.
+
+    >>> choice(["adam", "nesterov"]).at(0.7)
+    'nesterov'
+    """
+    options = tuple(options)
+    if not options:
+        raise ValueError("choice needs at least one option, not an empty list")
+    count = len(options)
+    return Distribution("choice", lambda u: options[min(count - 1, max(0, int(u * count)))], options, count)
+
+
+def only_if(path: str, equals: Any, then: Distribution) -> Distribution:
+    """A hyperparameter that exists only where another one has a certain value.
+
+    Args:
+        path: of the other one, which is in the same space.
+        equals: its value, one of its options.
+        then: how this one is drawn where it exists.
+
+    Raises:
+        ValueError: the distribution has a condition already.
+    """
+    if then.condition is not None:
+        raise ValueError("only_if inside only_if: a hyperparameter depends on one other at most")
+    return replace(then, condition=(path, equals))
+
+
+@dataclass(frozen=True)
+class Space:
+    """The hyperparameters of a search: a unit cube with names on its axes.
+
+    Raises:
+        ValueError: an empty space, or a condition on what is not in it.
+    """
+
+    distributions: Mapping[str, Distribution]
+    allowed: Callable[[dict[str, Any]], bool] = field(default=lambda hyperparameters: True)
+    """Whether values may be tried that lie beyond the ends of a distribution."""
+
+    def __post_init__(self) -> None:
+        """See the class."""
+        if not self.distributions:
+            raise ValueError("the space of a search has no hyperparameter; give it at least one")
+        for path, distribution in self.distributions.items():
+            if distribution.condition is None:
+                continue
+            other, value = distribution.condition
+            known = self.distributions.get(other)
+            if known is None or known.condition is not None:
+                raise ValueError(
+                    f"{path} depends on {other}, which is not in the space or depends on another one itself; "
+                    f"there is {', '.join(self.distributions)}"
+                )
+            if known.options is None or value not in [
+                known.at((k + 0.5) / known.options) for k in range(known.options)
+            ]:
+                raise ValueError(f"{path} depends on {other} being {value!r}, which it never is")
+
+    @property
+    def axes(self) -> int:
+        """How many hyperparameters there are."""
+        return len(self.distributions)
+
+    def at(self, point: Sequence[float] | np.ndarray) -> dict[str, Any]:
+        """The hyperparameters at a point of the unit cube, without those whose condition does not hold."""
+        pairs = zip(self.distributions.items(), point, strict=True)
+        values = {path: distribution.at(float(u)) for (path, distribution), u in pairs}
+        return {path: value for path, value in values.items() if self._holds(path, values)}
+
+    def _holds(self, path: str, values: dict[str, Any]) -> bool:
+        condition = self.distributions[path].condition
+        return condition is None or values[condition[0]] == condition[1]
+
+
+def _check_order(low: float, high: float) -> None:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"low and high must be finite, not {low} and {high}")
+    if not low < high:
+        raise ValueError(f"low must be below high, not {low} and {high}")
