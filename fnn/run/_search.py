@@ -357,6 +357,7 @@ class Records(Journal):
         about = [
             {
                 "trials": [trial._asdict() for trial in population.trials],
+                "rows": len(jax.tree.leaves(population.mine)[0]),
                 "epoch": population.epoch,
                 "curves": population.curves,
             }
@@ -387,7 +388,7 @@ class Records(Journal):
             population = like(trials[0])._replace(trials=trials, epoch=kept["epoch"])
             leaves, structure = jax.tree.flatten(population.mine)
             targets[str(k)] = {
-                str(i): jax.ShapeDtypeStruct((len(trials), *leaf.shape[1:]), leaf.dtype, sharding=here)
+                str(i): jax.ShapeDtypeStruct((kept["rows"], *leaf.shape[1:]), leaf.dtype, sharding=here)
                 for i, leaf in enumerate(leaves)
             }
             shapes.append((population, structure, kept["curves"]))

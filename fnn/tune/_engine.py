@@ -32,8 +32,8 @@ _PROBED = 8  # members that the fastest way is measured with
 class Population(NamedTuple):
     """Trials of one program that train together.
 
-    values, mine: leaves with the trials as their first axis; those of `mine` have the replicas as their
-        second.
+    values, mine: leaves with the trials as their first axis, the last one repeated so that the devices share
+        them equally; those of `mine` have the replicas as their second.
     epoch: how many the trials have had.
     curves: of each trial, its metrics by epoch.
     """
@@ -251,14 +251,9 @@ class Engine:
     def _place(self, tree: Any, spec: PartitionSpec) -> Any:
         return jax.device_put(tree, None if self.mesh is None else NamedSharding(self.mesh, spec))
 
-    def _padded(self, tree: Any) -> Any:
-        """The trials with copies of the last one, so that the devices share them equally."""
-        missing = -len(jax.tree.leaves(tree)[0]) % self._groups
-        if missing:
-            tree = jax.tree.map(
-                lambda leaf: jnp.concatenate([leaf, jnp.repeat(leaf[-1:], missing, axis=0)]), tree
-            )
-        return self._place(tree, PartitionSpec("population"))
+    def _padded(self, rows: Sequence[Any]) -> list[Any]:
+        """One of each trial, and copies of the last one, so that the devices share them equally."""
+        return [*rows, *[rows[-1]] * (-len(rows) % self._groups)]
 
     def _started(self, program: Program, values: Any) -> Any:
         """What trials own before their first epoch."""
@@ -278,21 +273,19 @@ class Engine:
     def _gathered(self, program: Program, members: Sequence[tuple[Trial, Any]]) -> Population:
         """The trials from where they, or their parents, stand; else from their start."""
         trials = tuple(trial for trial, _ in members)
-        values = _stack([as_values(values) for _, values in members])
+        cut = PartitionSpec("population")
+        stacked = _stack([as_values(values) for _, values in self._padded(members)])
         known = [source for trial in trials if (source := self._source(trial)) is not None]
         with self._on_mesh():
+            values = self._place(stacked, cut)
             if not known:
-                started = jax.jit(self._started, static_argnums=0)(program, self._padded(values))
-                mine = jax.tree.map(lambda leaf: leaf[: len(trials)], started)
+                mine = jax.jit(self._started, static_argnums=0)(program, values)
                 return Population(program, trials, values, mine, 0, ((),) * len(trials))
             populations = list({id(population): population for population, _ in known}.values())
-            offsets = np.cumsum([0, *(len(population.trials) for population in populations)])
-            offset = {id(p): first for p, first in zip(populations, offsets, strict=False)}
-            rows = jnp.asarray([offset[id(population)] + row for population, row in known])
-            mine = jax.tree.map(
-                lambda *leaves: jnp.concatenate(leaves)[rows],
-                *(population.mine for population in populations),
-            )
+            sizes = [len(jax.tree.leaves(population.mine)[0]) for population in populations]
+            first = {id(p): sum(sizes[:k]) for k, p in enumerate(populations)}
+            rows = np.array(self._padded([first[id(population)] + row for population, row in known]))
+            mine = self._place(_rows_of([population.mine for population in populations], rows), cut)
         curves = tuple(population.curves[row] for population, row in known)
         return Population(program, trials, values, mine, known[0][0].epoch, curves)
 
@@ -301,9 +294,8 @@ class Engine:
         with self._on_mesh():
             program = population.program
             how = self._fastest(population)
-            members = self._padded((population.values, population.mine))
-            count = len(jax.tree.leaves(members)[0])
-            known = (program, count, how)
+            members = population.values, population.mine
+            known = (program, len(population.trials), how)
             if known not in self._compiled:
                 advance = over_population(_one_epoch(program, self.replicas), how=how)
 
@@ -321,10 +313,9 @@ class Engine:
         if self._given_how is not None:
             return self._given_how
         if program not in self.fastest_ways:
-            few = jax.tree.map(
-                lambda leaf: leaf[: _PROBED * self._groups], (population.values, population.mine)
-            )
-            members = self._padded(few)
+            rows = np.array(self._padded(range(min(len(population.trials), _PROBED * self._groups))))
+            few = _rows_of([(population.values, population.mine)], rows)
+            members = self._place(few, PartitionSpec("population"))
 
             def probe(member: Any, shared: Any) -> Any:
                 values, mine = member
@@ -336,13 +327,9 @@ class Engine:
     def _advanced(self, step: Any, population: Population) -> Population:
         """The population after one more epoch."""
         with self._on_mesh():
-            members = self._padded((population.values, population.mine))
             epoch = self._place(jnp.asarray(population.epoch, jnp.int32), PartitionSpec())
-            mine, metrics = step(*members, epoch, self._shared)
+            mine, metrics = step(population.values, population.mine, epoch, self._shared)
             metrics = jax.device_get(metrics)
-            count = len(population.trials)
-            if count < len(jax.tree.leaves(metrics)[0]):
-                mine = jax.tree.map(lambda leaf: leaf[:count], mine)
         curves = tuple(
             (*curve, _summarised({name: leaf[row] for name, leaf in metrics.items()}))
             for row, curve in enumerate(population.curves)
@@ -402,7 +389,13 @@ def outcome_of(trial: Trial, curve: Sequence[Mapping[str, float]]) -> Outcome:
 
 
 def _stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
+@jax.jit
+def _rows_of(trees: Sequence[Any], rows: jax.Array) -> Any:
+    """Some rows of several trees of equal structure, which are counted through."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[rows], *trees)
 
 
 def _bytes(compiled: Any) -> float:
