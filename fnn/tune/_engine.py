@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -181,9 +182,9 @@ class Engine:
             groups.setdefault((program, start), []).append((trial, values))
         done: list[Population] = []
         for (program, _), members in groups.items():
-            self._train_group(program, members, asked.epochs, done)
+            self._train_group(program, members, asked, done)
         if groups:
-            self._stand(done if self._keep else ())
+            self._stand(self._worth_keeping(asked, done))
         return [self.outcomes[trial.number] for trial in asked.trials if trial.number in self.outcomes]
 
     def _source(self, trial: Trial) -> tuple[Population, int] | None:
@@ -192,12 +193,22 @@ class Engine:
             -1 if trial.parent is None else trial.parent
         )
 
+    def _worth_keeping(self, asked: Round, trained: Sequence[Population]) -> list[Population]:
+        """The trials of a round that may be continued: where they stand now, or where they are to start."""
+        if not self._keep:
+            return []
+        numbers = {trial.number for population in trained for trial in population.trials}
+        sources = [self._source(trial) for trial in asked.trials if trial.number not in numbers]
+        waiting = {id(source[0]): source[0] for source in sources if source is not None}
+        return [*waiting.values(), *trained]
+
     def _train_group(
-        self, program: Program, members: Sequence[tuple[Trial, Any]], epochs: int, done: list[Population]
+        self, program: Program, members: Sequence[tuple[Trial, Any]], asked: Round, done: list[Population]
     ) -> None:
         """Train the trials of one program, together as far as memory allows."""
         if self.exhausted:
             return
+        epochs = asked.epochs
         population = self._gathered(program, members)
         trials = population.trials
         step = self._program(population)
@@ -209,13 +220,13 @@ class Engine:
             )
             del population
             for part in (members[:half], members[half:]):
-                self._train_group(program, part, epochs, done)
+                self._train_group(program, part, asked, done)
             return
         while population.epoch < epochs and not self._spent(len(trials)):
             population = self._advanced(step, population)
             for row, trial in enumerate(trials):
                 self.outcomes[trial.number] = outcome_of(trial, population.curves[row])
-            standing = [*done, population] if self._keep else [population]
+            standing = self._worth_keeping(asked, [*done, population]) or [population]
             self.journal.border(standing, must=self._keep and population.epoch == epochs)
             if self.report is not None:
                 numbers = tuple(trial.number for trial in trials)
@@ -267,7 +278,7 @@ class Engine:
     def _like(self, trial: Trial) -> Population:
         program, values = self.plan(trial)
         stacked = _stack([as_values(values)])
-        mine = jax.eval_shape(self._started, program, stacked)
+        mine = jax.eval_shape(partial(self._started, program), stacked)
         return Population(program, (trial,), stacked, mine, 0, ((),))
 
     def _gathered(self, program: Program, members: Sequence[tuple[Trial, Any]]) -> Population:
@@ -279,7 +290,7 @@ class Engine:
         with self._on_mesh():
             values = self._place(stacked, cut)
             if not known:
-                mine = jax.jit(self._started, static_argnums=0)(program, values)
+                mine = jax.jit(partial(self._started, program))(values)
                 return Population(program, trials, values, mine, 0, ((),) * len(trials))
             populations = list({id(population): population for population, _ in known}.values())
             sizes = [len(jax.tree.leaves(population.mine)[0]) for population in populations]
@@ -371,7 +382,11 @@ def _summarised(metrics: Mapping[str, np.ndarray]) -> dict[str, float]:
         if name == "accuracy" and np.isnan(values).all():
             continue
         summary[name] = float(values.mean())
-        if len(values) > 1 and name in ("score", "validation_accuracy", "validation_loss"):
+        if (
+            len(values) > 1
+            and np.isfinite(values).all()
+            and name in ("score", "validation_accuracy", "validation_loss")
+        ):
             summary[f"{name}_error"] = float(values.std(ddof=1) / math.sqrt(len(values)))
     return summary
 

@@ -22,7 +22,7 @@ def successive_halving(trials: int = 64, eta: int = 4, min_epochs: int = 1) -> M
     Args:
         trials: of the first rung.
         eta: η, how many share one place on the next rung.
-        min_epochs: of the first rung; the last one has all epochs.
+        min_epochs: of the first rung, at least. The last one has all R epochs, the one before it R/η, and so on.
 
     Raises:
         ValueError: no trials, η below 2, or no epochs.
@@ -35,7 +35,8 @@ def successive_halving(trials: int = 64, eta: int = 4, min_epochs: int = 1) -> M
     check_range("min_epochs", min_epochs, at_least=1)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
-        yield from _bracket(at_random(space, trials, seed), min(min_epochs, epochs), epochs, eta, 0)
+        rungs = _rungs(max(1, epochs // min_epochs), eta)
+        yield from _bracket(at_random(space, trials, seed), rungs, epochs, eta, 0)
 
     return Method("successive_halving", rounds, stops_early=True)
 
@@ -57,30 +58,32 @@ def hyperband(eta: int = 3) -> Method:
     check_range("eta", eta, at_least=2)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
-        most = 0
-        while eta ** (most + 1) <= epochs:
-            most += 1
+        most = _rungs(epochs, eta)
         first = 0
         for number, s in enumerate(range(most, -1, -1)):
             count = math.ceil((most + 1) * eta**s / (s + 1))
             trials = at_random(space, count, seed, first)
             first += count
-            yield from _bracket(trials, max(1, epochs // eta**s), epochs, eta, number)
+            yield from _bracket(trials, s, epochs, eta, number)
 
     return Method("hyperband", rounds, stops_early=True)
 
 
-def _bracket(trials: tuple[Trial, ...], first: int, epochs: int, eta: int, number: int) -> Rounds:
-    """Rungs of `first`, η·`first`, … up to all epochs."""
-    until, protected = first, set()
-    while True:
-        outcomes = yield Round(trials, until, number)
+def _rungs(factor: int, eta: int) -> int:
+    """⌊log_η factor⌋, without rounding."""
+    count = 0
+    while eta ** (count + 1) <= factor:
+        count += 1
+    return count
+
+
+def _bracket(trials: tuple[Trial, ...], rungs: int, epochs: int, eta: int, number: int) -> Rounds:
+    """Rungs of R η⁻ˢ, R η¹⁻ˢ, … and at last R epochs."""
+    protected: set[int] = set()
+    for left in range(rungs, -1, -1):
+        outcomes = yield Round(trials, epochs // eta**left, number)
         protected |= low_losses(outcomes)
-        if until == epochs:
-            return
-        until = min(epochs, until * eta)
-        places = max(1, len(trials) // eta)
-        trials = survivors(outcomes, places, protected)
+        trials = survivors(outcomes, max(1, len(trials) // eta), protected)
         if not trials:
             return
 

@@ -1,0 +1,237 @@
+"""The engine of a search, with a training that is done by hand: x ← x (1 − rate), judged by −x."""
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn.tune import Journal, Method, Trial, _engine
+from fnn.tune._method import Round
+from fnn.tune._search import Training
+
+SPACE = {"rate": fnn.uniform(0.0, 0.9), "shape": fnn.choice([1, 2])}
+
+
+@dataclass(frozen=True)
+class Decay:
+    """Each replica starts at its number plus one; `shape` numbers decay alike."""
+
+    shape: int
+
+    def start(self, values, replica, shared):
+        return {"x": jnp.full(self.shape, replica + 1.0), "steps": jnp.zeros((), jnp.int32)}
+
+    def advance(self, values, mine, replica, epoch, shared):
+        x = mine["x"] * (1 - values["rate"]) * shared
+        loss = x.mean() + 0 * epoch
+        mine = {"x": x, "steps": mine["steps"] + 1}
+        return mine, {"loss": loss, "score": -loss, "epochs": mine["steps"].astype(jnp.float32)}
+
+    def probe(self, values, mine, shared):
+        return mine["x"] * values["rate"]
+
+
+def plan(trial):
+    return Decay(trial.hyperparameters.get("shape", 1)), {"rate": trial.hyperparameters["rate"]}
+
+
+def searched(method, *, epochs=3, space=SPACE, replicas=2, **settings):
+    training = Training(plan, jnp.float32(1.0), epochs, replicas)
+    return fnn.search(training, space, method=method, **{"how": "vmap", **settings})
+
+
+def curve(rate, epochs):
+    """Means and standard errors of two replicas, which start at 1 and 2."""
+    left = (1 - np.float32(rate)) ** np.arange(1, epochs + 1)
+    return -1.5 * left, 0.5 * left
+
+
+def same(one, other):
+    assert [outcome.trial for outcome in one.outcomes] == [outcome.trial for outcome in other.outcomes]
+    for left, right in zip(one.outcomes, other.outcomes, strict=True):
+        assert left.epochs == right.epochs
+        for name in ("loss", "score", "epochs"):
+            np.testing.assert_allclose(
+                [m[name] for m in left.curve], [m[name] for m in right.curve], rtol=1e-6
+            )
+
+
+@pytest.mark.parametrize("how", ["vmap", "map"])
+def test_means_and_errors_over_the_replicas(how):
+    for outcome in searched(fnn.random_search(5), how=how).outcomes:
+        scores, errors = curve(outcome.trial.hyperparameters["rate"], 3)
+        np.testing.assert_allclose([m["score"] for m in outcome.curve], scores, rtol=1e-5)
+        np.testing.assert_allclose([m["score_error"] for m in outcome.curve], errors, rtol=1e-5)
+        assert outcome.score == pytest.approx(scores.max())
+        assert outcome.error == pytest.approx(errors[-1])
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_any_number_of_devices_finds_the_same(devices):
+    """Also where they do not divide the trials."""
+    mesh = fnn.mesh(data=1, population=devices)
+    for method in (fnn.successive_halving(7, 3), fnn.population_based(5)):
+        same(searched(method), searched(method, mesh=mesh))
+
+
+def test_survivors_go_on_from_where_they_were():
+    found = searched(fnn.successive_halving(6, 3))
+    assert sorted(outcome.epochs for outcome in found.outcomes) == [1, 1, 1, 1, 3, 3]
+    for outcome in found.outcomes:
+        scores, _ = curve(outcome.trial.hyperparameters["rate"], outcome.epochs)
+        np.testing.assert_allclose([m["score"] for m in outcome.curve], scores, rtol=1e-5)
+
+
+def test_structures_make_groups_that_share_the_budget():
+    found = searched(fnn.successive_halving(8, 4), epochs=4)
+    assert {outcome.trial.hyperparameters["shape"] for outcome in found.outcomes} == {1, 2}
+    assert sorted(outcome.epochs for outcome in found.outcomes) == [1] * 6 + [4] * 2
+
+
+def fixed(*rates):
+    """A method that asks for some given rates."""
+
+    def rounds(space, epochs, seed):
+        yield Round(tuple(Trial(k, {"rate": rate}, ()) for k, rate in enumerate(rates)), epochs)
+
+    return Method("fixed", rounds)
+
+
+def test_a_member_that_diverges_leaves_the_others_as_they_are():
+    good, bad = (searched(fixed(rate, 0.1, 0.2, 0.3)).outcomes for rate in (0.5, math.inf))
+    assert bad[0].diverged
+    assert bad[0].score == -math.inf
+    assert len(bad[0].curve) == 3
+    assert not any(outcome.diverged for outcome in bad[1:])
+    assert good[1:] == bad[1:]  # bit by bit
+    assert fnn.tune.Search(bad, ()).ranked[-1].trial.number == 0
+
+
+def test_members_of_a_population_take_over_their_parents():
+    """A child's curve goes on from its parent's, whose first epochs it shares."""
+    found = searched(fnn.population_based(4, interval=1))
+    by_number = {outcome.trial.number: outcome for outcome in found.outcomes}
+    children = [outcome for outcome in found.outcomes if outcome.trial.parent is not None]
+    assert len(children) == 2
+    for child in children:
+        parent = by_number[child.trial.parent]
+        assert child.curve[: child.trial.inherited] == parent.curve[: child.trial.inherited]
+        assert child.epochs == 3 or child.trial.inherited == 1
+
+
+def test_what_does_not_fit_into_memory_is_trained_in_parts(monkeypatch):
+    method = fixed(0.1, 0.2, 0.3, 0.4)
+    whole = searched(method)
+    monkeypatch.setattr(_engine, "free_memory", lambda: 1.0)
+    parts = searched(method)
+    assert parts.notes[0].startswith("4 trials at once would take")
+    assert parts.notes[1].endswith("so 1 train at a time")
+    same(whole, parts)
+
+
+def test_a_budget_of_epochs_is_kept():
+    found = searched(fixed(0.1, 0.2, 0.3, 0.4), epochs=5, max_epochs=11)
+    assert [outcome.epochs for outcome in found.outcomes] == [2, 2, 2, 2]
+    assert found.notes == ("the budget of 11 epochs is spent",)
+    one_shape = {"rate": SPACE["rate"]}
+    halved = searched(fnn.successive_halving(6, 3), space=one_shape, max_epochs=8)
+    assert sum(outcome.epochs for outcome in halved.outcomes) == 8
+
+
+def test_a_budget_of_seconds_is_kept(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(_engine.time, "monotonic", lambda: now[0])
+
+    def report(progress):
+        now[0] += 10
+
+    found = searched(fixed(0.1, 0.2, 0.3, 0.4), epochs=9, seconds=25, report=report)
+    assert [outcome.epochs for outcome in found.outcomes] == [3] * 4
+
+
+class Memory(Journal):
+    """Keeps outcomes, and populations as NumPy has them."""
+
+    def __init__(self):
+        self.outcomes, self.populations, self.stop_after, self.borders = {}, (), None, 0
+
+    def recorded(self, trial, epochs):
+        return self.outcomes.get((trial.number, epochs))
+
+    def record(self, outcome):
+        self.outcomes[outcome.trial.number, outcome.epochs] = outcome
+
+    def border(self, populations, *, must):
+        self.populations = [p._replace(values=(), mine=jax.device_get(p.mine)) for p in populations]
+        self.borders += 1
+        if self.borders == self.stop_after:
+            raise KeyboardInterrupt
+
+    def restored(self, like):
+        for population in self.populations:
+            shapes = like(population.trials[0]).mine
+            assert jax.tree.structure(shapes) == jax.tree.structure(population.mine)
+        return [p._replace(mine=jax.tree.map(jnp.asarray, p.mine)) for p in self.populations]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        fnn.random_search(3),
+        fnn.successive_halving(6, 3),
+        fnn.hyperband(2),
+        fnn.coarse_to_fine(3, 3),
+        fnn.population_based(4),
+    ],
+    ids=lambda method: method.name,
+)
+def test_an_interrupted_search_goes_on(method):
+    """Wherever it is interrupted, it trains no epoch twice and ends as it would have."""
+    epochs = 5 if method.name == "coarse_to_fine" else 4
+    whole = Memory()
+    wanted = searched(method, epochs=epochs, journal=whole)
+    for stop_after in {2, whole.borders // 2, whole.borders - 1}:
+        journal = Memory()
+        journal.stop_after = stop_after
+        with pytest.raises(KeyboardInterrupt):
+            searched(method, epochs=epochs, journal=journal)
+        found = searched(method, epochs=epochs, journal=journal)
+        assert journal.borders == whole.borders
+        same(found, wanted)
+
+
+def test_a_lost_parent_is_said():
+    journal = Memory()
+    journal.stop_after = 3
+    one_shape = {"rate": SPACE["rate"]}
+    with pytest.raises(KeyboardInterrupt):
+        searched(fnn.population_based(4, interval=2), epochs=4, space=one_shape, journal=journal)
+    journal.populations, journal.stop_after = (), None
+    assert {epochs for _, epochs in journal.outcomes} == {2}
+    with pytest.raises(ValueError, match="whose state is lost; start the search anew"):
+        searched(fnn.population_based(4, interval=2), epochs=4, space=one_shape, journal=journal)
+
+
+def test_the_fastest_way_is_measured_once(monkeypatch):
+    calls = []
+
+    def fastest(function, members, *shared):
+        calls.append(len(jax.tree.leaves(members)[0]))
+        return "map"
+
+    monkeypatch.setattr(_engine, "fastest", fastest)
+    searched(fnn.successive_halving(12, 3), how=None, space={"rate": SPACE["rate"]})
+    assert calls == [8]
+
+
+def test_reports_tell_how_far_the_search_is():
+    seen = []
+    searched(fixed(0.1, 0.2), epochs=2, report=seen.append)
+    assert [(progress.epoch, progress.epochs, progress.training) for progress in seen] == [
+        (1, 2, (0, 1)), (2, 2, (0, 1)),
+    ]  # fmt: skip
+    assert [outcome.epochs for outcome in seen[0].outcomes] == [1, 1]

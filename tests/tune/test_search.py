@@ -1,0 +1,156 @@
+"""A search is its trials, however they are trained: each equals the run that `fnn.fit` makes of it alone."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fnn
+from fnn.tune._importance import importance
+
+DATA = fnn.split(fnn.digits(), validation=0.2)
+FEW = fnn.Splits(
+    fnn.Examples(DATA.train.x[:150], DATA.train.y[:150]),
+    fnn.Examples(DATA.validation.x[:60], DATA.validation.y[:60]),
+    DATA.test,
+    DATA.classes,
+    "few",
+)
+SPACE = {"rate": fnn.log_uniform(1e-3, 1e-1), "drop": fnn.uniform(0.0, 0.5)}
+
+
+def make(h):
+    net = fnn.serial(
+        fnn.flatten,
+        fnn.linear(8, bias=False),
+        fnn.batch_norm(),
+        fnn.relu,
+        fnn.dropout(h["drop"]),
+        fnn.linear(10),
+    )
+    return net, fnn.softmax_cross_entropy, fnn.momentum(h["rate"])
+
+
+def searched(method=None, *, data=FEW, epochs=2, how="vmap", seeds=1):
+    training = fnn.training(make, data, epochs=epochs, batch_size=32, seeds=seeds)
+    return fnn.search(training, SPACE, method=method or fnn.random_search(4), how=how)
+
+
+def solo(trial, data, *, epochs=2, seed=0):
+    return fnn.fit(make, trial.hyperparameters, data, epochs=epochs, batch_size=32, seed=seed).history
+
+
+def same_curves(outcome, history, *, rtol):
+    assert len(outcome.curve) == len(history)
+    for found, wanted in zip(outcome.curve, history, strict=True):
+        for name in ("loss", "accuracy", "validation_loss", "validation_accuracy"):
+            assert found[name] == pytest.approx(wanted[name], rel=rtol, abs=1e-7), name
+
+
+@pytest.mark.parametrize("how", ["vmap", "map"])
+def test_every_member_equals_its_solo_run(how):
+    for outcome in searched(how=how).outcomes:
+        same_curves(outcome, solo(outcome.trial, FEW), rtol=1e-4)
+
+
+@pytest.mark.parametrize("how", ["vmap", "map"])
+def test_in_float64_it_equals_it_to_1e_9(how):
+    with jax.enable_x64(True):
+        data = FEW._replace(
+            train=fnn.Examples(FEW.train.x / np.float64(255), FEW.train.y),
+            validation=fnn.Examples(FEW.validation.x / np.float64(255), FEW.validation.y),
+        )
+        for outcome in searched(data=data, how=how, epochs=1).outcomes:
+            same_curves(outcome, solo(outcome.trial, data, epochs=1), rtol=1e-9)
+
+
+def test_every_fold_and_seed_equals_its_solo_run():
+    dataset = fnn.Dataset(FEW.train, FEW.test, FEW.classes, "few")
+    folds = fnn.stratified_folds(dataset, count=3)
+    found = searched(fnn.random_search(2), data=folds, seeds=2)
+    for outcome in found.outcomes:
+        histories = [
+            solo(outcome.trial, fnn.Splits(*folds.fold(fold), FEW.test, FEW.classes, "fold"), seed=seed)
+            for seed in (0, 1)
+            for fold in range(3)
+        ]
+        for epoch, metrics in enumerate(outcome.curve):
+            each = np.array([history[epoch]["validation_loss"] for history in histories])
+            assert metrics["validation_loss"] == pytest.approx(each.mean(), rel=1e-4)
+            assert metrics["validation_loss_error"] == pytest.approx(
+                each.std(ddof=1) / math.sqrt(6), rel=1e-3
+            )
+        scores = [metrics["validation_accuracy"] for metrics in outcome.curve]
+        assert outcome.score == max(scores)
+
+
+def test_survivors_go_on_from_where_they_were():
+    found = searched(fnn.successive_halving(4, 2), epochs=2)
+    assert sorted(outcome.epochs for outcome in found.outcomes) == [1, 1, 2, 2]
+    for outcome in found.outcomes:
+        same_curves(outcome, solo(outcome.trial, FEW, epochs=outcome.epochs), rtol=1e-4)
+
+
+def test_a_function_of_ones_own():
+    seen = []
+
+    def train(h, key):
+        seen.append(h["shape"])
+        return -((h["x"] - 0.25) ** 2) - (h["shape"] - 3) ** 2
+
+    space = {"x": fnn.uniform(0.0, 1.0), "shape": fnn.int_uniform(1, 4)}
+    found = fnn.search(train, space, method=fnn.sobol_search(64))
+    assert set(seen) == {1, 2, 3, 4}  # structure: known while it is traced
+    assert found.best.trial.hyperparameters["shape"] == 3
+    assert abs(found.best.trial.hyperparameters["x"] - 0.25) < 0.05
+    exact = found.best.trial.hyperparameters["x"]
+    assert found.best.score == pytest.approx(-((exact - 0.25) ** 2), abs=1e-7)
+    with pytest.raises(ValueError, match="successive_halving trains trials in parts"):
+        fnn.search(train, space, method=fnn.successive_halving(4))
+    with pytest.raises(ValueError, match=r"must return one number, the score of a trial, not \(2,\)"):
+        fnn.search(lambda h, key: jnp.ones(2) * h["x"], space)
+
+
+def test_all_trials_of_a_function_have_the_same_key():
+    found = fnn.search(
+        lambda h, key: jax.random.normal(key) + 0 * h["x"], {"x": fnn.uniform(0.0, 1.0)}, seed=3
+    )
+    assert {outcome.score for outcome in found.outcomes} == {float(jax.random.normal(jax.random.key(3)))}
+
+
+def test_importance_is_the_share_that_a_hyperparameter_explains():
+    """Ranks that follow one of two hyperparameters, and noise that follows none."""
+    space = fnn.Space({"a": fnn.uniform(0.0, 1.0), "b": fnn.uniform(0.0, 1.0)})
+    (asked,) = fnn.random_search(400).rounds(space, 1, 0)
+    noise = np.random.default_rng(0).normal(size=400)
+
+    def shares(score):
+        rows = [
+            fnn.Outcome(t, 1, float(score(t, k)), math.nan, (), False) for k, t in enumerate(asked.trials)
+        ]
+        return importance(rows, space)
+
+    clear = shares(lambda trial, k: trial.point[0])
+    assert clear["a"] > 0.93  # 24/25 of a rank's variance lies between five equal bins
+    assert clear["b"] < 0.03
+    none = shares(lambda trial, k: noise[k])
+    assert max(none.values()) < 0.03
+    both = shares(lambda trial, k: trial.point[0] + trial.point[1])
+    assert 0.35 < both["a"] < 0.55
+    assert 0.35 < both["b"] < 0.55
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: fnn.training(make, FEW, epochs=0), "epochs must be at least 1"),
+        (lambda: fnn.training(make, FEW, batch_size=151), "batch_size 151 exceeds the 150 training examples"),
+        (lambda: fnn.training(make, FEW, seeds=0), "seeds must be at least 1"),
+        (lambda: fnn.search(lambda h, key: 0.0, {}), "has no hyperparameter"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
