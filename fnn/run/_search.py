@@ -108,6 +108,8 @@ class _Search:
             with blamed_on("search.folds"):
                 self.folds = self._cut(self.base.data)
             self.space = self._space()
+            with blamed_on("search.method"):
+                next(self.settings.method.rounds(self.space, self.epochs, config.seed))
             self._check_ends()
 
     # --- trials as configs ----------------------------------------------------------------------------------

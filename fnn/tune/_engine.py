@@ -134,7 +134,9 @@ class Engine:
             The last outcome of every trial, in the order of their numbers.
         """
         self._keep = method.stops_early
-        self._stand(self.journal.restored(self._like))
+        whole = PartitionSpec()
+        restored = self.journal.restored(self._like)
+        self._stand([p._replace(mine=self._place(p.mine, whole)) for p in restored])
         rounds = method.rounds(space, epochs, seed)
         asked = next(rounds, None)
         while asked is not None:

@@ -22,7 +22,8 @@ def successive_halving(trials: int = 64, eta: int = 4, min_epochs: int = 1) -> M
     Args:
         trials: of the first rung.
         eta: η, how many share one place on the next rung.
-        min_epochs: of the first rung, at least. The last one has all R epochs, the one before it R/η, and so on.
+        min_epochs: of the first rung, at least. The last one has all R epochs, the one before it R/η, and
+            so on.
 
     Raises:
         ValueError: no trials, η below 2, or no epochs.

@@ -110,6 +110,11 @@ REQUIRED = {
     "optimizer": {"sgd": {"learning_rate": 0.1}},
     "default": {"sgd": {"learning_rate": 0.1}},
     "pattern": "*",
+    "low": 1,
+    "high": 3,
+    "options": ["a", 2],
+    "equals": 2,
+    "then": {"uniform": {"low": 0.0, "high": 1.0}},
 }
 """A value for every setting that some function must be given, by its name."""
 

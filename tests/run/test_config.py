@@ -532,6 +532,8 @@ def test_every_function_can_be_written_read_and_made(name):
         "schedule": ("optimizer.learning_rate", {name: settings}),
         "data set": ("data", {"use": name, **settings}),
         "augmentation": ("train.augment", [{name: settings}]),
+        "distribution": ("search", {"space": {"a.path": {name: settings}}}),
+        "search method": ("search", {"method": {name: settings}}),
     }[function.kind]
     raw = changed(key, value)
     round_trips(check(raw))

@@ -40,15 +40,15 @@ def called(part: Any) -> set[str]:
 
 def all_called(config: Config) -> set[str]:
     parts = [config.data, config.model, config.loss, config.penalties, config.optimizer, config.augment]
-    return called((*parts, config.metrics))
+    return called((*parts, config.metrics, config.search, *(call for _, call in config.space)))
 
 
-LOSSES, DATA_SETS = shown()["losses"], shown()["data sets"]
+LOSSES, DATA_SETS, METHODS = (shown()[kind] for kind in ("losses", "data sets", "search methods"))
 
 
-def test_one_config_calls_every_name_but_the_other_losses_and_data_sets():
+def test_one_config_calls_every_name_but_the_other_losses_data_sets_and_methods():
     listed = {name for names in shown().values() for name in names}
-    others = {*LOSSES, *DATA_SETS} - {"softmax_cross_entropy", "digits"}
+    others = {*LOSSES, *DATA_SETS, *METHODS} - {"softmax_cross_entropy", "digits", "hyperband"}
     assert listed - all_called(read(EVERY_NAME)) == others
 
 
@@ -68,6 +68,11 @@ def test_every_loss_can_be_named(loss):
 def test_every_data_set_can_be_named(data):
     more = (f"data.path={ROOT.name}",) if data in ("npz", "image_folder") else ()
     assert read(EVERY_NAME, (f"data={data}", *more)).data.function == data
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_can_be_named(method):
+    assert called(read(EVERY_NAME, (f"search.method={method}",)).search) == {"search_settings", method}
 
 
 def test_settings_are_shown_with_their_defaults_and_hyperparameters_are_marked():

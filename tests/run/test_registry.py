@@ -22,7 +22,8 @@ KINDS = {
     " lion_update lsuv max_norm_update moments momentum_init momentum_update muon_init muon_update"
     " nadam_update nesterov_update parameter_groups partition perceptron_init perceptron_predict"
     " perceptron_update projection_init proximal_l1_update receptive_field rmsprop_init rmsprop_update"
-    " sgd_init sgd_update split standardize summary to_float value_at",
+    " sgd_init sgd_update split standardize summary to_float value_at"
+    " by_urgency check find_all judge probe search stratified_folds training",
     "activation": "elu gelu heaviside leaky_relu log_softmax relu selu sigmoid silu softmax softplus tanh",
     "optimizer": "accumulate_gradients adadelta adagrad adam adamax adamw by_path chain clip_by_global_norm"
     " clip_by_value ema lamb lion lookahead max_norm momentum muon nadam nesterov proximal_l1 rmsprop"
@@ -36,12 +37,15 @@ KINDS = {
     " sigmoid_cross_entropy softmax_cross_entropy",
     "augmentation": "alternating_flip cutout mixup random_brightness random_contrast random_crop random_flip"
     " random_resized_crop random_roll random_rotation random_shift random_vertical_flip",
+    "distribution": "choice int_uniform log_uniform only_if uniform",
+    "search method": "coarse_to_fine grid_search hyperband population_based random_search sobol_search"
+    " successive_halving",
     "data set": "cifar10 digits fashion_mnist image_folder mnist npz",
 }
 KIND = {name: kind for kind, names in KINDS.items() for name in names.split()}
 PUBLIC = sorted(
     name
-    for room in (fnn.nn, fnn.optim, fnn.data)
+    for room in (fnn.nn, fnn.optim, fnn.data, fnn.tune)
     for name in room.__all__
     if inspect.isfunction(getattr(room, name))
 )

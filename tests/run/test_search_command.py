@@ -1,0 +1,303 @@
+"""`fnn search`: from a [search] table to the best config, and what it says of bad spaces."""
+
+import json
+import signal
+import tomllib
+
+import jax
+import pytest
+from run_cases import SMALL
+from run_cases import in_process as run
+
+import fnn
+from fnn.run import _search
+from fnn.run._config import read
+from fnn.tune._engine import outcome_of
+
+SEARCH = """
+[search]
+method = {successive_halving = {trials = 4, eta = 2}}
+finalists = 2
+fresh_seeds = 2
+how = "vmap"
+
+[search.space]
+"optimizer.learning_rate" = {log_uniform = {low = 1e-3, high = 1e-1}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL + SEARCH)
+    return path
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """The directory of a finished search and what it printed."""
+    home = tmp_path_factory.mktemp("search")
+    (home / "small.toml").write_text(SMALL + SEARCH)
+    with pytest.MonkeyPatch.context() as patch:
+        code = _search.search_path(
+            str(home / "small.toml"), (f'run.directory="{home / "found"}"',), _search.Console(width=100)
+        )
+        patch.undo()
+    assert code == 0
+    return home / "found"
+
+
+def lines_of(directory):
+    return [json.loads(line) for line in (directory / "trials.jsonl").read_text().splitlines()]
+
+
+def test_every_round_of_every_trial_is_written_down(searched):
+    lines = lines_of(searched)
+    assert [(line["trial"], line["epochs"]) for line in lines if line["stage"] == "search"][:4] == [
+        (0, 1), (1, 1), (2, 1), (3, 1),
+    ]  # fmt: skip
+    assert sorted(line["epochs"] for line in lines if line["stage"] == "search") == [1, 1, 1, 1, 3, 3]
+    final = [line for line in lines if line["stage"] == "final"]
+    assert [line["epochs"] for line in final] == [3, 3]
+    assert all(line["error"] > 0 for line in final)  # of two fresh seeds
+
+
+def test_the_best_config_trains_as_its_trial_did(searched, monkeypatch, capsys, tmp_path):
+    """With the first of the seeds that the finalists had, and the test set touched by it alone."""
+    results = json.loads((searched / "results.json").read_text())
+    best = tomllib.loads((searched / "best.toml").read_text())
+    line = next(
+        line
+        for line in lines_of(searched)
+        if line["stage"] == "final" and line["trial"] == results["finalists"][0]["trial"]
+    )
+    assert best["optimizer"]["learning_rate"] == line["hyperparameters"]["optimizer.learning_rate"]
+    assert best["seed"] == 1
+    assert "search" not in best
+    code, _, _ = run(
+        monkeypatch, capsys, "train", searched / "best.toml", f'run.directory="{tmp_path / "again"}"'
+    )
+    assert code == 0
+    again = json.loads((tmp_path / "again" / "results.json").read_text())
+    assert again["test"] == results["test"]
+    history = [json.loads(row) for row in (searched / "best" / "metrics.jsonl").read_text().splitlines()]
+    other = fnn.fit  # the second fresh seed, alone
+    prepared = _search.prepare(read(searched / "best.toml", ("seed=2",)))
+    second = other(prepared.make, prepared.values, prepared.data, seed=2, **prepared.settings).history
+    for epoch, (one, two) in enumerate(zip(history, second, strict=True)):
+        mean = (one["validation_loss"] + two["validation_loss"]) / 2
+        assert line["curve"]["validation_loss"][epoch] == pytest.approx(mean, rel=1e-3)
+
+
+def test_a_finished_search_prints_its_table_again(searched, monkeypatch, capsys):
+    before = lines_of(searched)
+    code, output, _ = run(monkeypatch, capsys, "search", searched)
+    assert code == 0
+    assert "4 trials, 0 diverged, 8 epochs" in output
+    assert "trained again with fresh seeds" in output
+    assert "on the test set: loss" in output
+    assert lines_of(searched) == before
+    code, again, _ = run(
+        monkeypatch, capsys, "search", searched.parent / "small.toml", f'run.directory="{searched}"'
+    )
+    assert (code, again) == (0, output)
+
+
+def test_figures_are_drawn(searched):
+    names = {path.name for path in (searched / "figures").iterdir()}
+    assert names == {"hyperparameters.png", "parallel.png", "curves.png", "budget.png", "rungs.png"}
+    assert not (searched / "checkpoints").exists()
+
+
+def test_another_config_does_not_go_on_with_a_search(searched, monkeypatch, capsys):
+    small = searched.parent / "small.toml"
+    code, _, error = run(
+        monkeypatch, capsys, "search", small, "train.epochs=4", f'run.directory="{searched}"'
+    )
+    assert code == 2
+    assert "has a search of another config" in error
+    code, _, error = run(monkeypatch, capsys, "search", searched, "seed=1")
+    assert code == 2
+    assert "is a search that has begun, where no key can be changed" in error
+
+
+def test_an_interrupted_search_goes_on(config, tmp_path, monkeypatch, capsys):
+    """The signal comes in the middle of the last rung; nothing is trained twice, and the end is the same."""
+    directory, borders = tmp_path / "found", []
+    border = _search.Records.border
+
+    def interrupted(self, populations, *, must):
+        borders.append([population.epoch for population in populations])
+        if len(borders) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        border(self, populations, must=must)
+
+    monkeypatch.setattr(_search.Records, "border", interrupted)
+    code, _, error = run(monkeypatch, capsys, "search", config, f'run.directory="{directory}"')
+    assert code == 143
+    assert f"fnn search {directory} goes on from here" in error.replace("\n", "")
+    assert len(lines_of(directory)) == 4
+    code, _, _ = run(monkeypatch, capsys, "search", directory)
+    assert code == 0
+    # Rungs of 1 and 3 epochs, then the finalists: each epoch once, the interrupted one among them.
+    assert borders == [[1], [2], [3], [1], [2], [3]]
+    whole = tmp_path / "whole"
+    assert run(monkeypatch, capsys, "search", config, f'run.directory="{whole}"')[0] == 0
+    one, other = lines_of(directory), lines_of(whole)
+    assert [(line["trial"], line["epochs"]) for line in one] == [
+        (line["trial"], line["epochs"]) for line in other
+    ]
+    assert [line["score"] for line in one] == pytest.approx([line["score"] for line in other])
+
+
+def test_a_line_that_was_cut_off_is_trained_again(tmp_path):
+    (tmp_path / "trials.jsonl").write_text(
+        '{"trial": 0, "stage": "search", "epochs": 1, "curve": {}}\n{"trial": 1'
+    )
+    assert [line["trial"] for line in _search.read_trials(tmp_path)] == [0]
+
+
+def test_a_damaged_checkpoint_is_none(tmp_path):
+    (tmp_path / "trials.jsonl").touch()
+    (tmp_path / "checkpoints").mkdir()
+    records = _search.Records(tmp_path, "search", [])
+    assert records.restored(lambda trial: None) == ()
+    (tmp_path / "checkpoints" / "search.json").write_text('{"count": 1, "na')
+    assert records.restored(lambda trial: None) == ()
+
+
+@pytest.mark.parametrize("schedule", [False, True])
+def test_ends_of_schedules_are_values_wherever_they_stand(tmp_path, schedule):
+    text = SMALL.replace("strength = 1e-4", "strength = {cosine = {peak = 1e-4}}") + SEARCH
+    key = "loss.penalties.0.strength.peak" if schedule else "optimizer.learning_rate"
+    (tmp_path / "a.toml").write_text(text.replace('"optimizer.learning_rate"', f'"{key}"'))
+    search = _search._Search(read(tmp_path / "a.toml"), None)
+    (asked,) = fnn.random_search(3).rounds(search.space, 1, 0)
+    programs, values = zip(*(search.plan(trial) for trial in asked.trials), strict=True)
+    assert len(set(programs)) == 1
+    found = [
+        float(v["loss.penalties.0.strength"](0)) if schedule else v["optimizer.learning_rate"] for v in values
+    ]
+    assert found == pytest.approx([trial.hyperparameters[key] for trial in asked.trials])
+
+
+def test_structure_makes_groups_and_options_are_functions(tmp_path):
+    space = """
+optimizer = {choice = {options = ["adam", "nesterov"]}}
+"optimizer.b1" = {only_if = {path = "optimizer", equals = "adam", then = {uniform = {low = 0.8, high = 0.9}}}}
+"model.linear_1.features" = {int_uniform = {low = 4, high = 5}}
+"train.batch_size" = {choice = {options = [32, 64]}}
+"""
+    (tmp_path / "a.toml").write_text(SMALL + SEARCH + space)
+    search = _search._Search(read(tmp_path / "a.toml"), None)
+    (asked,) = fnn.random_search(40).rounds(search.space, 1, 0)
+    groups = {search.plan(trial)[0] for trial in asked.trials}
+    assert len(groups) == 8
+    for trial in asked.trials:
+        config = search.trial_config(trial.hyperparameters)
+        assert config.optimizer.function == trial.hyperparameters["optimizer"]
+        assert ("optimizer.b1" in trial.hyperparameters) == (config.optimizer.function == "adam")
+        rate = dict(config.optimizer.arguments)["learning_rate"].value
+        assert rate == trial.hyperparameters["optimizer.learning_rate"]
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ('"optimizer.learning_rat" = {uniform = {low = 0, high = 1}}', "did you mean 'learning_rate'?"),
+        ('"model.linear_9.features" = {int_uniform = {low = 1, high = 2}}', "model.linear_9: there is nothing"),
+        ('"optimizer.b1" = {uniform = {low = 0.9, high = 0.8}}',
+         "search.space.optimizer.b1: low must be below high, not 0.9 and 0.8"),
+        ('"optimizer.b1" = {log_uniform = {low = 0, high = 0.8}}',
+         "search.space.optimizer.b1: log_uniform needs low above 0"),
+        ('"optimizer.b1" = {choice = {options = []}}', "search.space.optimizer.b1: choice needs at least one option"),
+        ('"optimizer.b1" = {uniform = {low = 0.5, high = 1.5}}',
+         "search.space: where optimizer.learning_rate = 0.1, optimizer.b1 = 1.5: optimizer: b1 must be"),
+        ('"optimizer.b1" = {uniform = {low = 0.5}}', "search.space.optimizer.b1: uniform needs high, a number"),
+        ('"optimizer.b1" = {unifrom = {low = 0.5}}', "search.space.optimizer.b1.unifrom"),
+        ('"optimizer.b1" = "adam"', "adam is an optimizer, a distribution is wanted"),
+        ('"optimizer.b1" = {only_if = {path = "no", equals = 1, then = {uniform = {low = 0, high = 0.5}}}}',
+         "search.space: optimizer.b1 depends on no, which is not in the space"),
+        ("seed = {int_uniform = {low = 1, high = 2}}", "search.space.seed: all trials have the same seed"),
+        ('"train.epochs" = {int_uniform = {low = 1, high = 2}}', "all trials have the same train.epochs"),
+        ('"split.validation" = {uniform = {low = 0.1, high = 0.2}}', "all trials have the same split"),
+        ('"model.head.features" = {int_uniform = {low = 9, high = 10}}', "must end in (batch, 10) outputs"),
+    ],
+)  # fmt: skip
+def test_bad_spaces_end_in_one_sentence(tmp_path, monkeypatch, capsys, space, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.toml").write_text(SMALL + SEARCH + space)
+    code, output, error = run(monkeypatch, capsys, "search", tmp_path / "bad.toml")
+    assert code == 2
+    assert message in error
+    assert error.startswith(f"fnn: {tmp_path / 'bad.toml'}: ")
+    assert error.count("\n") == 1
+    assert not output
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("search.method={random_search = {trials = 0}}", "search: trials must be at least 1, not 0"),
+        ("search.method=adam", "adam is an optimizer, a search method is wanted"),
+        ("search.folds=1", "search: folds must be at least 2, not 1"),
+        ("search.folds=500", "search.folds: 500 folds are more than the"),
+        ("search.finalists=0", "search: finalists must be at least 1"),
+        ("search.seconds=0", "search: seconds must be above 0"),
+        ("search.trials=3", "search_settings has no such setting"),
+        ("train.patience=2", "train.patience: a search says itself when trials end"),
+        ("search.method={coarse_to_fine = {coarse = 2, fine = 2}}", "needs at least 5, not 3"),
+    ],
+)
+def test_bad_settings_end_in_one_sentence(config, tmp_path, monkeypatch, capsys, override, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = run(monkeypatch, capsys, "search", config, override)
+    assert code == 2
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_other_paths(tmp_path, monkeypatch, capsys):
+    (tmp_path / "plain.toml").write_text(SMALL)
+    for path, message in (
+        (tmp_path / "plain.toml", "the table [search] is missing"),
+        (tmp_path, "is not the directory of a search: it has no trials.jsonl"),
+        (tmp_path / "none.toml", "there is no config file"),
+    ):
+        code, _, error = run(monkeypatch, capsys, "search", path)
+        assert code == 2
+        assert message in error
+
+
+def test_trials_that_diverge_all(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_search, "draw_search", lambda *given: None)
+    monkeypatch.setattr(
+        _search.Engine,
+        "run",
+        lambda self, method, space, *, epochs, seed: tuple(
+            outcome_of(trial, [{"loss": float("nan")}])
+            for asked in [next(method.rounds(space, epochs, seed), None)]
+            if asked
+            for trial in asked.trials
+        ),
+    )
+    code, output, _ = run(monkeypatch, capsys, "search", config, f'run.directory="{tmp_path / "d"}"')
+    assert code == 1
+    assert "every trial diverged" in output
+    assert json.loads((tmp_path / "d" / "results.json").read_text())["diverged"] == 4
+
+
+def test_a_device_for_each_core(monkeypatch):
+    from fnn.run import _devices
+
+    told = {}
+    monkeypatch.setattr(
+        _devices.jax, "config", type("C", (), {"jax_num_cpu_devices": -1, "update": told.__setitem__})
+    )
+    _devices.one_device_per_core()
+    assert list(told) == ["jax_num_cpu_devices"]
+    assert told["jax_num_cpu_devices"] >= 1
+    monkeypatch.undo()
+    _devices.one_device_per_core()  # four devices here, as the tests have said
+    assert len(jax.devices()) == 4
