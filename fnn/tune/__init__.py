@@ -8,6 +8,7 @@ from fnn.tune._finding import Finding, by_urgency, find_all
 from fnn.tune._halving import hyperband, successive_halving
 from fnn.tune._judge import judge
 from fnn.tune._method import Method, Outcome, Trial, coarse_to_fine, grid_search, random_search, sobol_search
+from fnn.tune._optuna import optuna_search
 from fnn.tune._probe import probe
 from fnn.tune._search import Search, search, training
 from fnn.tune._space import Distribution, Space, choice, int_uniform, log_uniform, only_if, uniform
@@ -38,6 +39,7 @@ __all__ = [
     "judge",
     "log_uniform",
     "only_if",
+    "optuna_search",
     "population_based",
     "probe",
     "random_search",

@@ -38,8 +38,8 @@ KINDS = {
     "augmentation": "alternating_flip cutout mixup random_brightness random_contrast random_crop random_flip"
     " random_resized_crop random_roll random_rotation random_shift random_vertical_flip",
     "distribution": "choice int_uniform log_uniform only_if uniform",
-    "search method": "coarse_to_fine grid_search hyperband population_based random_search sobol_search"
-    " successive_halving",
+    "search method": "coarse_to_fine grid_search hyperband optuna_search population_based"
+    " random_search sobol_search successive_halving",
     "data set": "cifar10 digits fashion_mnist image_folder mnist npz",
 }
 KIND = {name: kind for kind, names in KINDS.items() for name in names.split()}

@@ -2,12 +2,13 @@
 
 import itertools
 import math
+import sys
 
 import numpy as np
 import pytest
 
 import fnn
-from fnn.tune import Outcome, Space, Trial
+from fnn.tune import Outcome, Space, Trial, _optuna
 from fnn.tune._halving import low_losses, survivors
 
 SPACE = Space({"rate": fnn.log_uniform(1e-4, 1.0), "width": fnn.uniform(0.0, 1.0)})
@@ -209,11 +210,54 @@ def test_a_choice_is_inherited():
     assert all(0 <= t.hyperparameters["a"] <= 1 for t in children)
 
 
+def test_optuna_is_asked_for_a_population_at_a_time_and_learns():
+    """Against random search, on a score that one sees in the cube."""
+
+    def score(trial, epochs):
+        u, v = trial.point
+        return 1 - (u - 0.3) ** 2 - (v - 0.6) ** 2
+
+    asked = play(fnn.optuna_search(60, population=20), score)
+    assert [len(r.trials) for r in asked] == [20, 20, 20]
+    assert [trial.number for r in asked for trial in r.trials] == list(range(60))
+    means = [np.mean([score(trial, 9) for trial in r.trials]) for r in asked]
+    assert means[0] < 0.85 < means[2]
+    assert play(fnn.optuna_search(60, population=20), score) == asked
+    ends = [trial.hyperparameters["rate"] for r in asked for trial in r.trials]
+    assert 1e-4 <= min(ends) < max(ends) <= 1.0
+
+
+def test_optuna_chooses_options_and_is_told_of_failures():
+    space = Space({"o": fnn.choice(["x", "y"]), "n": fnn.int_uniform(1, 3)})
+    rounds = fnn.optuna_search(12, population=6).rounds(space, 1, 0)
+    asked = next(rounds)
+    assert {trial.hyperparameters["o"] for trial in asked.trials} == {"x", "y"}
+    assert {trial.hyperparameters["n"] for trial in asked.trials} <= {1, 2, 3}
+    told = [outcome(t, 0.0, diverged=t.number % 2 == 0) for t in asked.trials]
+    assert len(rounds.send(told).trials) == 6
+
+
+def test_without_optuna_one_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'fnn\[optuna\]'"):
+        next(fnn.optuna_search(2).rounds(SPACE, 1, 0))
+
+
+def test_a_sampler_that_needs_more_says_so(monkeypatch):
+    monkeypatch.setattr(_optuna, "find_spec", lambda name: None)
+    with pytest.raises(
+        ModuleNotFoundError, match="the sampler cmaes needs the package cmaes: pip install cmaes"
+    ):
+        next(fnn.optuna_search(2, sampler="cmaes").rounds(SPACE, 1, 0))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: fnn.random_search(0), "trials must be at least 1"),
         (lambda: fnn.sobol_search(0), "trials must be at least 1"),
+        (lambda: fnn.optuna_search(0), "trials must be at least 1"),
+        (lambda: fnn.optuna_search(2, population=0), "population must be at least 1"),
         (lambda: fnn.grid_search(0), "points must be at least 1"),
         (lambda: fnn.coarse_to_fine(0, 1), "coarse must be at least 1"),
         (lambda: fnn.coarse_to_fine(1, 1, zoom=0), "zoom must be above 0 and at most 1"),
