@@ -23,7 +23,7 @@ def optuna_search(
         trials: in all.
         population: how many are asked for, and trained together, before the sampler is told how they did.
             Smaller ones learn sooner; larger ones train faster.
-        sampler: a tree-structured Parzen estimator, a Gaussian process (which also needs the package torch) or
+        sampler: a tree-structured Parzen estimator, a Gaussian process (which needs the package torch too) or
             CMA-ES (which needs the package cmaes).
 
     Raises:
