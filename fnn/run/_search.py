@@ -295,6 +295,7 @@ class _Search:
             "trials": len(outcomes),
             "diverged": sum(outcome.diverged for outcome in outcomes),
             "epochs": sum(outcome.epochs - outcome.trial.inherited for outcome in outcomes),
+            "how": sorted(set(self._ways.values())) or [self.settings.how],
             "notes": list(notes),
             "finalists": [
                 {"trial": o.trial.number, "score": o.score, "error": o.error}

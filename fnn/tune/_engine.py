@@ -27,7 +27,7 @@ Plan = Callable[[Trial], tuple[Program, Any]]
 """What trains a trial, and the values of its hyperparameters. Trials of equal programs train together."""
 
 _FREE = 0.8  # the part of the free memory that a population may take
-_PROBED = 8  # members that the fastest way is measured with
+_PROBED = 64  # members that the fastest way is measured with, at most: few of them fit into a cache
 
 
 class Population(NamedTuple):
@@ -326,7 +326,7 @@ class Engine:
         if self._given_how is not None:
             return self._given_how
         if program not in self.fastest_ways:
-            rows = np.array(self._padded(range(min(len(population.trials), _PROBED * self._groups))))
+            rows = np.array(self._padded(range(min(len(population.trials), _PROBED))))
             few = _rows_of([(population.values, population.mine)], rows)
             members = self._place(few, PartitionSpec("population"))
 

@@ -225,7 +225,7 @@ def test_the_fastest_way_is_measured_once(monkeypatch):
 
     monkeypatch.setattr(_engine, "fastest", fastest)
     searched(fnn.successive_halving(12, 3), how=None, space={"rate": SPACE["rate"]})
-    assert calls == [8]
+    assert calls == [12]
 
 
 def test_reports_tell_how_far_the_search_is():
