@@ -1,8 +1,9 @@
 """Random search beats a grid of the same size where few of the hyperparameters matter.
 
 A grid of 3⁴ = 81 trials tries three learning rates, 81 random trials try 81. Which values a grid hits is
-luck, so each seed's grid is shifted by a random part of its spacing. Measured: the test loss of the trial that
-has the lowest validation loss, and the share of the random trials' ranks that each hyperparameter explains.
+luck, so each seed's grid is shifted by a random part of its spacing. Measured: the test loss of the trial
+that has the lowest validation loss, and the share of the random trials' ranks that each hyperparameter
+explains. Sizes and margin were set on seeds 0-9.
 
 Source: Bergstra and Bengio 2012, "Random search for hyper-parameter optimization"; the notes, "Hyperparameter
 optimization".
@@ -27,12 +28,13 @@ def shifted_grid(points, seed):
     return numbered(SPACE, np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, SPACE.axes))
 
 
-def study(seeds=range(10), *, mechanism=True, points=3) -> Study:
+def study(seeds=range(10, 40), *, mechanism=True, points=3) -> Study:
     """Compare both; without the mechanism the grid is a random search too, the very same."""
     seeds = list(seeds)
     random = random_trials(points**SPACE.axes, seeds)
     grid = [shifted_grid(points, seed) for seed in seeds] if mechanism else random
-    losses = {"random": curves(random, seeds), "grid": curves(grid, seeds)}
+    losses = {"random": curves(random, seeds)}
+    losses["grid"] = curves(grid, seeds) if mechanism else losses["random"]
     found = {name: np.log(chosen(each)) for name, each in losses.items()}
     shares = [
         importance(

@@ -5,10 +5,10 @@
 
 Each side is a process of its own, from its start to the moment at which its best trial reaches the target;
 the sides take turns. All choose a learning rate and the strength of an L2 penalty for the same network,
-optimizer, batch, epochs and data, in up to 64 trials: fnn as one program, PyTorch trial by trial as Optuna's default
-sampler (and pruner, where one split judges) proposes them, scikit-learn by `RandomizedSearchCV` on all cores.
-PyTorch and fnn judge a trial by its best epoch, scikit-learn by its last, which is all it has. fnn runs with
-an empty compile cache, and again with the one that this left behind.
+optimizer, batch, epochs and data, in up to 64 trials: fnn as one program, PyTorch trial by trial as Optuna's
+default sampler (and pruner, where one split judges) proposes them, scikit-learn by `RandomizedSearchCV` on
+all cores. PyTorch and fnn judge a trial by its best epoch, scikit-learn by its last, which is all it has. fnn
+runs with an empty compile cache, and again with the one that this left behind.
 """
 
 import argparse

@@ -33,6 +33,9 @@ SMALL = {
     "dropout": {"load": fnn.digits, "examples": 200, "steps": 600, "rates": (0.0, 0.5)},
     "dead_units": {"steps": 200},
     "loss_curves": {"steps": 500},
+    "random_search": {"seeds": range(10, 22)},
+    "halving": {"seeds": range(10, 22)},
+    "coarse_to_fine": {"seeds": range(10, 22)},
     "augmentation": {"seeds": range(10), "sizes": (30, 1000), "steps": 200},
 }
 
