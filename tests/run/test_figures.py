@@ -40,7 +40,7 @@ def close_to(pixels, colour):
 def drawn(monkeypatch, draw, *arguments):
     """The figure that `draw` would save."""
     kept = []
-    monkeypatch.setattr(_figures, "_save", lambda figure, path: kept.append(figure))
+    monkeypatch.setattr(_figures, "save", lambda figure, path: kept.append(figure))
     draw(*arguments)
     return kept[0]
 
@@ -73,8 +73,8 @@ def test_curves_of_a_classifier_have_two_panels(tmp_path, count):
     pixels = rgb(path)
     left, right = np.array_split(pixels, 2, axis=1)
     for panel in (left, right):
-        assert close_to(panel, _figures._TRAIN) > 30
-        assert close_to(panel, _figures._VALIDATION) > 30
+        assert close_to(panel, _figures.TRAIN) > 30
+        assert close_to(panel, _figures.VALIDATION) > 30
 
 
 def test_curves_of_a_regression_have_one_panel(tmp_path):
