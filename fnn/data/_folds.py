@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn.data._dataset import Dataset, Examples
-from fnn.data._split import Splits
+from fnn.data._dataset import Dataset, Examples, check_examples
+from fnn.data._split import Splits, strata
 from fnn.data._standardize import Moments, moments
 
 
@@ -21,9 +21,7 @@ class Folds(NamedTuple):
     y: Any  # (N,) or (N, …)
     train: Any  # (folds, n) int32: rows of x
     validation: Any  # (folds, m) int32
-    moments: (
-        Moments | None
-    )  # of each fold's training inputs, (folds, channels); None: inputs stay as they are
+    moments: Moments | None  # (folds, channels), of training inputs; None: inputs stay as they are
 
     def fold(self, number: int) -> tuple[Examples, Examples]:
         """The examples that a fold trains on, and those that it is judged by."""
@@ -57,7 +55,8 @@ def stratified_folds(
     ((5, 1150), (5, 287))
     """
     x, y = (np.asarray(part) for part in dataset.train)
-    labels = y if y.ndim == 1 and np.issubdtype(y.dtype, np.integer) else np.zeros(len(y), np.int32)
+    check_examples(dataset.train, dataset.classes, "the training part")
+    labels = strata(y)
     classes, sizes = np.unique(labels, return_counts=True)
     if count < 2:
         raise ValueError(f"cross-validation needs at least 2 folds, not {count}")

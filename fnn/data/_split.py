@@ -51,7 +51,7 @@ def hold_out(
     x, y = examples
     check_examples(examples, classes, "the training part")
     count = _whole(size, len(x), name)
-    labels = y if np.issubdtype(y.dtype, np.integer) else np.zeros(len(y), np.int32)
+    labels = strata(y)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     quotas = _quotas(np.array([len(indices) for indices in members]), count)
     for indices, quota in zip(members, quotas, strict=True):
@@ -66,6 +66,11 @@ def hold_out(
     for indices, quota in zip(members, quotas, strict=True):
         held[random.permutation(indices)[:quota]] = True
     return Examples(x[~held], y[~held]), Examples(x[held], y[held])
+
+
+def strata(y: np.ndarray) -> np.ndarray:
+    """The classes whose shares are kept: those of integer targets, else one for all examples."""
+    return y if np.issubdtype(y.dtype, np.integer) else np.zeros(len(y), np.int32)
 
 
 def _whole(size: float, total: int, name: str) -> int:

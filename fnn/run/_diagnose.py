@@ -106,7 +106,7 @@ def judge_run(path: Path, reference: Path | None = None) -> tuple[fnn.Finding, .
 def _diagnostics(path: Path) -> list[dict[str, Any]]:
     """The records of a run; none where nothing was recorded."""
     path = path / FILE
-    return [_with_nan(record) for record in _records(path)] if path.exists() else []
+    return [with_nan(record) for record in _records(path)] if path.exists() else []
 
 
 def _curves(path: Path, records: list[dict[str, Any]]) -> fnn.Curves:
@@ -212,10 +212,10 @@ def finite(tree: Any) -> Any:
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
-def _with_nan(tree: Any) -> Any:
+def with_nan(tree: Any) -> Any:
     """What `finite` wrote, as it was."""
     if isinstance(tree, dict):
-        return {name: _with_nan(value) for name, value in tree.items()}
+        return {name: with_nan(value) for name, value in tree.items()}
     return math.nan if tree is None else tree
 
 

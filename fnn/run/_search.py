@@ -25,7 +25,7 @@ from fnn.data import Folds, stratified_folds
 from fnn.data._folds import one_fold
 from fnn.run._build import call_plainly, make_and_values, plain_settings
 from fnn.run._config import Config, ConfigError, check, read, replaced
-from fnn.run._diagnose import finite
+from fnn.run._diagnose import finite, with_nan
 from fnn.run._directory import choose, create, environment, write_json
 from fnn.run._prepare import blamed_on, in_file, prepare
 from fnn.run._progress import duration, number
@@ -35,7 +35,7 @@ from fnn.run._train import Stopped, signals, train
 from fnn.train._fit import check_fit
 from fnn.tune import Journal, Outcome, SearchProgress, Space, Trial
 from fnn.tune._engine import Engine, Population, outcome_of
-from fnn.tune._method import Method, Round, Rounds
+from fnn.tune._method import Method, Round, Rounds, ranked
 from fnn.tune._program import FitProgram, Program, Shared
 
 _SAVE_EVERY = 10.0  # seconds between two checkpoints
@@ -217,8 +217,7 @@ class _Search:
                 outcomes = search.run(
                     self.settings.method, self.space, epochs=self.epochs, seed=self.config.seed
                 )
-                ranked = sorted(outcomes, key=lambda outcome: outcome.order, reverse=True)
-                finalists = [outcome.trial for outcome in ranked if not outcome.diverged]
+                finalists = [outcome.trial for outcome in ranked(outcomes) if not outcome.diverged]
                 finalists = finalists[: self.settings.finalists]
                 final = self._engine(
                     directory, "final", received, display, self.settings.fresh_seeds, self.settings.seeds
@@ -235,7 +234,7 @@ class _Search:
             console.print("every trial diverged; try lower learning rates", highlight=False)
             write_json(directory / "results.json", self._results(outcomes, (), notes, started))
             return 1
-        best = max(again, key=lambda outcome: outcome.order)
+        best = ranked(again)[0]
         (directory / "best.toml").write_text(tomli_w.dumps(self._best(best.trial)), encoding="utf-8")
         code = self._train_best(directory)
         if code > 1:  # a signal; the search goes on from here
@@ -298,8 +297,7 @@ class _Search:
             "how": sorted(set(self._ways.values())) or [self.settings.how],
             "notes": list(notes),
             "finalists": [
-                {"trial": o.trial.number, "score": o.score, "error": o.error}
-                for o in sorted(again, key=lambda outcome: outcome.order, reverse=True)
+                {"trial": o.trial.number, "score": o.score, "error": o.error} for o in ranked(again)
             ],
         }
         if directory is not None:
@@ -333,7 +331,7 @@ class Records(Journal):
     def recorded(self, trial: Trial, epochs: int) -> Outcome | None:
         """See `Journal`."""
         line = self._known.get((trial.number, epochs))
-        return None if line is None else outcome_of(trial, rows_of(line["curve"]))
+        return None if line is None else as_outcome(line)._replace(trial=trial)
 
     def record(self, outcome: Outcome) -> None:
         """See `Journal`."""
@@ -405,7 +403,7 @@ class Records(Journal):
                 mine=jax.tree.unflatten(
                     structure, [loaded[str(k)][str(i)] for i in range(len(loaded[str(k)]))]
                 ),
-                curves=tuple(tuple(_with_nan(row) for row in curve) for curve in curves),
+                curves=tuple(tuple(map(with_nan, curve)) for curve in curves),
             )
             for k, (population, structure, curves) in enumerate(shapes)
         )
@@ -429,14 +427,15 @@ def as_line(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def rows_of(curve: dict[str, list[float | None]]) -> tuple[dict[str, float], ...]:
-    """The metrics of each epoch from the columns of `trials.jsonl`."""
-    length = max((len(column) for column in curve.values()), default=0)
-    return tuple(_with_nan({name: column[k] for name, column in curve.items()}) for k in range(length))
-
-
-def _with_nan(row: dict[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else value for name, value in row.items()}
+def as_outcome(line: dict[str, Any]) -> Outcome:
+    """The outcome that a line of `trials.jsonl` has."""
+    trial = Trial(
+        line["trial"], line["hyperparameters"], tuple(line["point"]), line["parent"], line["inherited"]
+    )
+    curve = with_nan(line["curve"])
+    return outcome_of(
+        trial, [{name: column[k] for name, column in curve.items()} for k in range(line["epochs"])]
+    )
 
 
 def read_trials(directory: Path) -> list[dict[str, Any]]:
@@ -484,7 +483,7 @@ class _Table:
                     self._console.print(note, highlight=False)
             words = self._words(progress, stage)
             if self._live is not None:
-                table = trials_table([as_line(outcome) for outcome in progress.outcomes])
+                table = trials_table(progress.outcomes)
                 table.caption = words
                 self._live.update(table)
             elif time.monotonic() - self._line_at >= 1 or progress.epoch == progress.epochs:
@@ -494,7 +493,7 @@ class _Table:
         return show
 
     def _words(self, progress: SearchProgress, stage: str) -> str:
-        best = max(progress.outcomes, key=lambda outcome: outcome.order)
+        best = ranked(progress.outcomes)[0]
         doing = "" if stage == "search" else "again with fresh seeds, "
         return (
             f"{doing}{len(progress.training)} trials, epoch {progress.epoch}/{progress.epochs}  best "
@@ -502,24 +501,19 @@ class _Table:
         )
 
 
-def trials_table(lines: Sequence[dict[str, Any]], shown: int = _SHOWN) -> Table:
-    """The best trials with their hyperparameters.
-
-    Args:
-        lines: of `trials.jsonl`, one of each trial.
-        shown: how many.
-    """
-    paths = list(dict.fromkeys(path for line in lines for path in line["hyperparameters"]))
+def trials_table(outcomes: Sequence[Outcome], shown: int = _SHOWN) -> Table:
+    """The best trials with their hyperparameters."""
+    paths = list(dict.fromkeys(path for o in outcomes for path in o.trial.hyperparameters))
     table = Table("trial", "score", "epochs", *map(_breakable, paths))
     for column in table.columns:
         column.justify = "right"
     table.columns[1].no_wrap = True
-    for line in sorted(lines, key=_rank, reverse=True)[:shown]:
-        score = "diverged" if line["diverged"] else number(line["score"])
-        if line["error"] is not None and math.isfinite(line["error"]):
-            score += f" ± {number(line['error'])}"
-        values = (_short(line["hyperparameters"].get(path, "–")) for path in paths)
-        table.add_row(str(line["trial"]), score, str(line["epochs"]), *values)
+    for outcome in ranked(outcomes)[:shown]:
+        score = "diverged" if outcome.diverged else number(outcome.score)
+        if math.isfinite(outcome.error):
+            score += f" ± {number(outcome.error)}"
+        values = (_short(outcome.trial.hyperparameters.get(path, "–")) for path in paths)
+        table.add_row(str(outcome.trial.number), score, str(outcome.epochs), *values)
     return table
 
 
@@ -529,18 +523,11 @@ def _breakable(path: str) -> str:
     return f"{section}\n{name}" if section else name
 
 
-def _rank(line: dict[str, Any]) -> tuple[float, float]:
-    if line["diverged"]:
-        return -math.inf, 0.0
-    losses = [loss for loss in line["curve"].get("validation_loss", []) if loss is not None]
-    return line["score"], -min(losses, default=0.0)
-
-
 def _show(directory: Path, console: Console) -> None:
     """What a finished search found."""
     results = json.loads((directory / "results.json").read_text())
     last = {line["trial"]: line for line in read_trials(directory) if line["stage"] == "search"}
-    console.print(trials_table(list(last.values())))
+    console.print(trials_table([as_outcome(line) for line in last.values()]))
     console.print(
         f"{results['trials']} trials, {results['diverged']} diverged, {results['epochs']:,} epochs in "
         f"{duration(results['seconds'])}",

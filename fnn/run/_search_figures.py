@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fnn.run._look import GREY, LINE, SHADES, VALIDATION, new_figure, plain, save
@@ -33,6 +34,14 @@ def draw_search(outcomes: Sequence[Outcome], space: Space, directory: Path) -> N
     _draw_budget(outcomes, directory / "budget.png")
     if len({outcome.epochs for outcome in sound}) > 1:
         _draw_rungs(outcomes, directory / "rungs.png")
+
+
+def _panel(width: float, height: float, title: str = "") -> tuple[Figure, Axes]:
+    """A figure of one part."""
+    figure = new_figure(width, height)
+    axes = figure.subplots()
+    plain(axes, title)
+    return figure, axes
 
 
 def _colours(outcomes: Sequence[Outcome]) -> dict[int, Any]:
@@ -75,9 +84,7 @@ def _draw_hyperparameters(outcomes: Sequence[Outcome], space: Space, path: Path)
 def _draw_parallel(outcomes: Sequence[Outcome], space: Space, path: Path) -> None:
     """Parallel coordinates: a line for each trial through its place in each range, and its score."""
     names = list(space.distributions)
-    figure = new_figure(max(5.0, 1.6 * (len(names) + 1)), 3.8)
-    axes = figure.subplots()
-    plain(axes, "")
+    figure, axes = _panel(max(5.0, 1.6 * (len(names) + 1)), 3.8)
     colours = _colours(outcomes)
     scores = np.array([outcome.score for outcome in outcomes])
     places = scores.argsort().argsort() / max(1, len(scores) - 1)
@@ -97,25 +104,21 @@ def _draw_parallel(outcomes: Sequence[Outcome], space: Space, path: Path) -> Non
 
 def _draw_curves(outcomes: Sequence[Outcome], path: Path) -> None:
     """What each trial was worth after each epoch; the darker, the better its result."""
-    figure = new_figure(5.6, 3.8)
-    axes = figure.subplots()
-    plain(axes, "Score of each epoch")
+    figure, axes = _panel(5.6, 3.8, "Score of each epoch")
     colours = _colours(outcomes)
     for outcome in sorted(outcomes, key=lambda outcome: outcome.order):
         scores = [worth(metrics) for metrics in outcome.curve]
         epochs = range(1, len(scores) + 1)
         marker = "o" if len(scores) == 1 else ""
         axes.plot(epochs, scores, color=colours[outcome.trial.number], linewidth=1.1, marker=marker, ms=3)
-    _whole_epochs(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch", color=GREY)
     save(figure, path)
 
 
 def _draw_budget(outcomes: Sequence[Outcome], path: Path) -> None:
     """The best score so far against the epochs that all trials have had."""
-    figure = new_figure(5.6, 3.4)
-    axes = figure.subplots()
-    plain(axes, "Best score so far")
+    figure, axes = _panel(5.6, 3.4, "Best score so far")
     spent = np.cumsum([outcome.epochs - outcome.trial.inherited for outcome in outcomes])
     best = np.maximum.accumulate([outcome.score for outcome in outcomes])
     seen = np.isfinite(best)
@@ -126,9 +129,7 @@ def _draw_budget(outcomes: Sequence[Outcome], path: Path) -> None:
 
 def _draw_rungs(outcomes: Sequence[Outcome], path: Path) -> None:
     """How long each trial was trained: the brackets of halving."""
-    figure = new_figure(5.6, 3.8)
-    axes = figure.subplots()
-    plain(axes, "Epochs of each trial")
+    figure, axes = _panel(5.6, 3.8, "Epochs of each trial")
     colours = _colours(outcomes)
     for outcome in outcomes:
         number = outcome.trial.number
@@ -138,7 +139,3 @@ def _draw_rungs(outcomes: Sequence[Outcome], path: Path) -> None:
     axes.set_xlabel("trial", color=GREY)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     save(figure, path)
-
-
-def _whole_epochs(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))

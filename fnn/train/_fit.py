@@ -19,7 +19,7 @@ from fnn.train._state import Batch, Make, TrainState, as_values, init_state, tas
 from fnn.train._step import StepMetrics, epoch_rows, has_classes, train_chunk, train_step
 
 _CHUNK_STEPS = 100
-_RESCALE_EXAMPLES = 256  # what `lsuv` measures variances on, at least
+RESCALE_EXAMPLES = 256  # what `lsuv` measures variances on, at least
 
 
 class Fit(NamedTuple):
@@ -143,7 +143,7 @@ def fit(
 
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         place = partial(jax.device_put, device=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
-        first = jnp.asarray(train.x[: max(batch_size, _RESCALE_EXAMPLES) if lsuv else 1])
+        first = jnp.asarray(train.x[: max(batch_size, RESCALE_EXAMPLES) if lsuv else 1])
         state = place(
             _init(make, values, key, first, moments(train.x) if standardize else None, rescale=lsuv)
         )

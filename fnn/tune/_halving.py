@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from fnn._types import check_range
-from fnn.tune._method import Method, Outcome, Round, Rounds, Trial, at_random
+from fnn.tune._method import Method, Outcome, Round, Rounds, Trial, at_random, ranked
 from fnn.tune._space import Space
 
 _LOWEST_LOSSES = 0.1  # the part of the trials whose training loss protects them
@@ -102,8 +102,8 @@ def low_losses(outcomes: Sequence[Outcome]) -> set[int]:
 
 def survivors(outcomes: Sequence[Outcome], places: int, protected: set[int]) -> tuple[Trial, ...]:
     """The best by score, of whom the last make room for protected ones that score less, half at most."""
-    ranked = sorted((o for o in outcomes if not o.diverged), key=lambda o: o.order, reverse=True)
-    best, others = ranked[:places], ranked[places:]
+    alive = ranked(o for o in outcomes if not o.diverged)
+    best, others = alive[:places], alive[places:]
     unprotected = [o for o in best if o.trial.number not in protected]
     room = min(len(unprotected), places // 2 - (len(best) - len(unprotected)))
     saved = [o for o in others if o.trial.number in protected][: max(0, room)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -68,6 +68,11 @@ def worth(metrics: Mapping[str, float]) -> float:
     if "score" in metrics:
         return metrics["score"]
     return metrics.get("validation_accuracy", -metrics.get("validation_loss", math.inf))
+
+
+def ranked(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+    """The best first."""
+    return tuple(sorted(outcomes, key=lambda outcome: outcome.order, reverse=True))
 
 
 Rounds = Generator[Round, list[Outcome], None]
@@ -192,7 +197,7 @@ def coarse_to_fine(coarse: int = 32, fine: int = 32, zoom: float = 0.3) -> Metho
                 f"{_COARSE}, not {epochs}"
             )
         outcomes = yield Round(at_random(space, coarse, seed), epochs // _COARSE)
-        best = max(outcomes, key=lambda outcome: outcome.order).trial
+        best = ranked(outcomes)[0].trial
         low, high, widened = _box(space, best, zoom)
         points = low + np.random.default_rng([seed, coarse, 1]).random((fine, space.axes)) * (high - low)
         note = f"the fine stage looks around trial {best.number}"

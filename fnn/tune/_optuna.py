@@ -45,9 +45,7 @@ def optuna_search(
             study = optuna.create_study(direction="maximize", sampler=_sampler(optuna, sampler, seed))
             for first in range(0, trials, population):
                 asked = [study.ask(axes) for _ in range(min(population, trials - first))]
-                points = [
-                    [_place(d, t.params[path]) for path, d in space.distributions.items()] for t in asked
-                ]
+                points = [[_place(d, t.params[path]) for path, d in named] for t in asked]
                 outcomes = yield Round(numbered(space, points, first), epochs)
                 for trial, outcome in zip(asked, outcomes, strict=True):
                     if outcome.diverged:

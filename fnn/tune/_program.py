@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from fnn._types import Array
 from fnn.data import Examples, Folds, Moments
 from fnn.train import Make, TrainState, epoch_rows, evaluate, init_state, train_chunk
+from fnn.train._fit import RESCALE_EXAMPLES
 from fnn.train._step import StepMetrics
-
-_RESCALE_EXAMPLES = 256  # what `lsuv` measures variances on, at least, as in `fnn.fit`
 
 
 class Program(Protocol):
@@ -66,7 +65,7 @@ class FitProgram:
         """See `Program`; the same state as that of `fnn.fit`."""
         x = shared.folds.x
         fold, key, means = self._replica(replica, shared)
-        first = max(self.batch_size, _RESCALE_EXAMPLES) if self.lsuv else 1
+        first = max(self.batch_size, RESCALE_EXAMPLES) if self.lsuv else 1
         state = init_state(
             self.make, values, key, x[shared.folds.train[fold][:first]], means, rescale=self.lsuv
         )

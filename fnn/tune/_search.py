@@ -14,7 +14,7 @@ from fnn.data import Folds, Splits
 from fnn.data._folds import one_fold
 from fnn.train import Make, steps_of_run
 from fnn.tune._engine import Engine, Journal, Plan, SearchProgress
-from fnn.tune._method import Method, Outcome, Trial, random_search
+from fnn.tune._method import Method, Outcome, Trial, random_search, ranked
 from fnn.tune._program import FitProgram, FunctionProgram, Shared
 from fnn.tune._space import Distribution, Space
 
@@ -32,7 +32,7 @@ class Search(NamedTuple):
     @property
     def ranked(self) -> tuple[Outcome, ...]:
         """The trials, the best first."""
-        return tuple(sorted(self.outcomes, key=lambda outcome: outcome.order, reverse=True))
+        return ranked(self.outcomes)
 
     @property
     def best(self) -> Outcome:
