@@ -154,16 +154,14 @@ def training_population(make: Callable, members: int, steps: int, how: How, mesh
 
 
 def inference(batch: int, calls: int, mesh: Mesh | None) -> Run:
-    """The network applied to a batch, again and again, on one device."""
-    net, _, _ = cnn(1e-3)
-    x = images(batch).x
-    params, state = net.init(jax.random.key(0), x)
-    apply = jax.jit(lambda params, x: net.apply(params, state, x)[0])
-    x = _everywhere(None, x)
+    """Predictions for a batch, again and again, on one device; the program holds the parameters."""
+    x = _everywhere(None, images(batch).x)
+    state = fnn.init_state(cnn, 1e-3, jax.random.key(0), x[:1])
+    predict = jax.jit(lambda x: fnn.predict(cnn, 1e-3, state, x))
 
     def run() -> None:
         for _ in range(calls):
-            jax.block_until_ready(apply(params, x))
+            jax.block_until_ready(predict(x))
 
     return run
 

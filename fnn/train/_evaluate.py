@@ -16,14 +16,15 @@ from fnn.train._step import has_classes
 
 
 def predict(
-    make: Make, hyperparameters: Any, state: TrainState, x: Any, /, *, batch_size: int = 1000
+    make: Make, hyperparameters: Any, state: TrainState, x: Any, /, *, batch_size: int = 100
 ) -> Array:
     """The network's outputs for every input, in evaluation mode, by its averaged parameters if it has such.
 
     Args:
         make, hyperparameters, state: see `train_step`.
         x: (N, …) raw inputs, which are scaled and standardised as the training inputs were.
-        batch_size: how many go through the network at once; the last batch is filled and cut again.
+        batch_size: how many go through the network at once; the last batch is filled and cut again. Few keep
+            the feature maps in the cache of a core; an accelerator with memory to spare may like more.
 
     Returns:
         (N, …), one row per input.
@@ -46,7 +47,7 @@ def predict(
 
 
 def evaluate(
-    make: Make, hyperparameters: Any, state: TrainState, examples: Examples, /, *, batch_size: int = 1000
+    make: Make, hyperparameters: Any, state: TrainState, examples: Examples, /, *, batch_size: int = 100
 ) -> dict[str, Array]:
     """Mean loss, without penalties, accuracy where targets are classes, and the means of the task's metrics.
 
