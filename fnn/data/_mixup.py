@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fnn._shuffle import permutation
 from fnn._types import Array, Hyperparameter, Key
 from fnn.data._augment import at_least_float32, strength
 
@@ -49,7 +50,7 @@ def mixup(key: Key, x: Array, /, *, alpha: Hyperparameter = 0.2) -> Mixed:
     wide = at_least_float32("mixup", x)
     alpha = strength("mixup's alpha", alpha, at_least=0)
     partner_key, weight_key = jax.random.split(key)
-    partner = jax.random.permutation(partner_key, len(x)).astype(jnp.int32)
+    partner = permutation(partner_key, len(x))
     weight = jnp.where(alpha > 0, _symmetric_beta(weight_key, alpha, len(x)), 1)
     own = jnp.expand_dims(weight, range(1, x.ndim)).astype(wide.dtype)
     return Mixed((own * wide + (1 - own) * wide[partner]).astype(x.dtype), partner, weight)

@@ -29,7 +29,9 @@ def max_pool(x: Array, /, *, window: Sizes, stride: Sizes | None = None, padding
     Raises:
         ValueError: a window that does not fit.
     """
-    return _largest(x, sliding_window(x, window, window if stride is None else stride, padding, name="window"))
+    return _largest(
+        x, sliding_window(x, window, window if stride is None else stride, padding, name="window")
+    )
 
 
 def avg_pool(x: Array, /, *, window: Sizes, stride: Sizes | None = None, padding: Padding = "VALID") -> Array:
@@ -111,12 +113,12 @@ def _change_of_the_largest(
     (x,), (dx,) = inputs, tangents
     y = _largest(x, window)
     winners = [view == y for view in shifted(x, window, fill=_lowest(x))]
-    count = sum(winner.astype(y.dtype) for winner in winners)
+    count = reduce(jnp.add, [winner.astype(y.dtype) for winner in winners])
     if _tiles(window):
         wins = _tiled(x, window) == jnp.expand_dims(y, _inside(x))
         return y, jnp.where(wins, _tiled(dx, window), 0).sum(_inside(x)) / count
     changes = zip(winners, shifted(dx, window), strict=True)
-    return y, sum(jnp.where(winner, change, 0) for winner, change in changes) / count
+    return y, reduce(jnp.add, [jnp.where(winner, change, 0) for winner, change in changes]) / count
 
 
 def _lowest(x: Array) -> float:

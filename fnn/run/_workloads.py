@@ -84,27 +84,23 @@ def training(make: Callable, steps: int, mesh: Mesh | None) -> Run:
 
 
 def epoch_of_digits(mesh: Mesh | None) -> Run:
-    """An epoch in batches of 64, the order drawn anew."""
-    examples, batch = digits(), 64
-    key, steps = jax.random.key(0), -(-1797 // batch)
-    draw = jax.jit(partial(fnn.epoch_rows, examples=len(examples.x), batch_size=batch, chunk_steps=steps))
-
-    def order(epoch: int) -> tuple[jax.Array, jax.Array]:
-        rows, mask = draw(key, epoch)
-        return rows[0], mask[0]
-
-    return chunk_of(mlp_64, examples, *order(0), mesh, order)
+    """An epoch in batches of 64, each in a new order, from where the one before ended."""
+    epoch = jax.jit(partial(fnn.train_epoch, mlp_64, batch_size=64), donate_argnums=1)
+    return _going_on(epoch, mlp_64, digits(), mesh)
 
 
 def chunk_of(
-    make: Callable,
-    examples: fnn.Examples,
-    rows: jax.Array,
-    mask: jax.Array,
-    mesh: Mesh | None,
-    order: Callable[[int], tuple[jax.Array, jax.Array]] | None = None,
+    make: Callable, examples: fnn.Examples, rows: jax.Array, mask: jax.Array, mesh: Mesh | None
 ) -> Run:
-    """The steps of `rows`, each call from where the one before ended; `order(call)` gives the next rows."""
+    """The steps of `rows`, each call from where the one before ended."""
+    return _going_on(
+        lambda values, state, examples, _: _chunk(make, values, state, examples, rows, mask, 0),
+        make, examples, mesh,
+    )  # fmt: skip
+
+
+def _going_on(train: Callable, make: Callable, examples: fnn.Examples, mesh: Mesh | None) -> Run:
+    """`train(values, state, examples, call)` again and again, each time from the state it returned."""
     with _on(mesh):
         state = _everywhere(mesh, fnn.init_state(make, 1e-3, jax.random.key(0), examples.x[:1]))
         examples = _everywhere(mesh, examples)
@@ -112,12 +108,10 @@ def chunk_of(
     calls = 0
 
     def run() -> Any:
-        nonlocal state, calls, rows, mask
+        nonlocal state, calls
         calls += 1
         with _on(mesh):
-            if order is not None:
-                rows, mask = order(calls)
-            state, metrics = _chunk(make, values, state, examples, rows, mask, 0)
+            state, metrics = train(values, state, examples, calls)
             return jax.block_until_ready((state, metrics))
 
     return run

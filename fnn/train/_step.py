@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fnn._shuffle import permutation
 from fnn._tree import combine, fold_name
 from fnn._types import Array, Key
 from fnn.data import Examples, Mixed, Visit, to_float
@@ -177,7 +178,7 @@ def epoch_rows(
     Returns:
         rows and mask, each (chunks, chunk_steps, batch_size). Padding repeats real examples.
     """
-    order = jax.random.permutation(jax.random.fold_in(fold_name(key, "epoch"), epoch), examples)
+    order = permutation(jax.random.fold_in(fold_name(key, "epoch"), epoch), examples)
     chunks = -(-examples // (batch_size * chunk_steps))
     places = jnp.arange(chunks * chunk_steps * batch_size)
     shape = (chunks, chunk_steps, batch_size)
