@@ -3,6 +3,7 @@
 import numpy as np
 
 BATCH = 128
+EPOCHS = 10  # of digits
 
 
 def images(count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import fnn
@@ -83,10 +84,16 @@ def training(make: Callable, steps: int, mesh: Mesh | None) -> Run:
     return chunk_of(make, examples, rows, jnp.ones(rows.shape, bool), mesh)
 
 
-def epoch_of_digits(mesh: Mesh | None) -> Run:
-    """An epoch in batches of 64, each in a new order, from where the one before ended."""
-    epoch = jax.jit(partial(fnn.train_epoch, mlp_64, batch_size=64), donate_argnums=1)
-    return _going_on(epoch, mlp_64, digits(), mesh)
+def epochs_of_digits(epochs: int, mesh: Mesh | None) -> Run:
+    """Epochs in batches of 64, each in a new order, as one program."""
+
+    def train(values: Any, state: Any, examples: fnn.Examples, call: int) -> Any:
+        def epoch(state: Any, number: jax.Array) -> Any:
+            return fnn.train_epoch(mlp_64, values, state, examples, number, batch_size=64)
+
+        return lax.scan(epoch, state, call * epochs + jnp.arange(epochs))
+
+    return _going_on(jax.jit(train, donate_argnums=1), mlp_64, digits(), mesh)
 
 
 def chunk_of(
@@ -172,7 +179,7 @@ WORKLOADS: dict[str, Workload] = {
     "cnn": Workload("train a CNN, batch 128", "step", 20, partial(training, cnn, 20)),
     "deep_cnn": Workload("train six convolutions, batch 128", "step", 3, partial(training, deep_cnn, 3)),
     "mlp": Workload("train an MLP 784-128-10, batch 128", "step", 500, partial(training, mlp_128, 500)),
-    "digits_mlp": Workload("train an MLP 64-64-10 on digits, batch 64", "epoch", 1, epoch_of_digits),
+    "digits_mlp": Workload("train an MLP 64-64-10 on digits, batch 64", "epoch", 10, partial(epochs_of_digits, 10)),
     "mlp_population": Workload(
         "train 64 MLPs 784-32-10, batch 128", "step of all", 20,
         partial(training_population, mlp_32, 64, 20, "vmap"),

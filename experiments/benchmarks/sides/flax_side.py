@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from data import BATCH, digits, images
+from data import BATCH, EPOCHS, digits, images
 from flax import nnx
 
 
@@ -57,13 +57,14 @@ def train_step(model, optimizer, x, y):
     optimizer.update(model, nnx.grad(loss)(model, x, y))
 
 
-def on_batches(model, examples, batch):
+def on_batches(model, examples, batch, epochs=1):
     x, y = map(jnp.asarray, examples)
     optimizer = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
 
     def run():
-        for first in range(0, len(x), batch):
-            train_step(model, optimizer, x[first : first + batch], y[first : first + batch])
+        for _ in range(epochs):
+            for first in range(0, len(x), batch):
+                train_step(model, optimizer, x[first : first + batch], y[first : first + batch])
         jax.block_until_ready(nnx.state(model))
 
     return run
@@ -106,7 +107,7 @@ PREPARE = {
     "cnn": lambda: on_batches(CNN(nnx.Rngs(0)), images(20 * BATCH), BATCH),
     "deep_cnn": lambda: on_batches(DeepCNN(nnx.Rngs(0)), images(3 * BATCH), BATCH),
     "mlp": lambda: on_batches(MLP(784, 128, nnx.Rngs(0)), images(500 * BATCH), BATCH),
-    "digits_mlp": lambda: on_batches(MLP(64, 64, nnx.Rngs(0)), digits(), 64),
+    "digits_mlp": lambda: on_batches(MLP(64, 64, nnx.Rngs(0)), digits(), 64, EPOCHS),
     "cnn_population": cnn_population,
     "inference_1": lambda: inference(1, 200),
     "inference_1000": lambda: inference(1000, 5),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import sklearn
-from data import digits
+from data import EPOCHS, digits
 from sklearn.neural_network import MLPClassifier
 
 
@@ -12,7 +12,8 @@ def digits_mlp():
     classes = np.arange(10)
 
     def run():
-        model.partial_fit(x, y, classes=classes)
+        for _ in range(EPOCHS):
+            model.partial_fit(x, y, classes=classes)
 
     return run
 

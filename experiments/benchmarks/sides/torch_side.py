@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from data import BATCH, digits, images
+from data import BATCH, EPOCHS, digits, images
 from torch import nn
 
 CHANNELS_LAST = True
@@ -74,10 +74,11 @@ def digits_mlp():
     step = stepper(mlp(64, 64))
 
     def run():
-        order = torch.randperm(len(x))
-        for first in range(0, len(x), 64):
-            rows = order[first : first + 64]
-            step(x[rows], y[rows])
+        for _ in range(EPOCHS):
+            order = torch.randperm(len(x))
+            for first in range(0, len(x), 64):
+                rows = order[first : first + 64]
+                step(x[rows], y[rows])
 
     return run
 
