@@ -179,7 +179,9 @@ WORKLOADS: dict[str, Workload] = {
     "cnn": Workload("train a CNN, batch 128", "step", 20, partial(training, cnn, 20)),
     "deep_cnn": Workload("train six convolutions, batch 128", "step", 3, partial(training, deep_cnn, 3)),
     "mlp": Workload("train an MLP 784-128-10, batch 128", "step", 500, partial(training, mlp_128, 500)),
-    "digits_mlp": Workload("train an MLP 64-64-10 on digits, batch 64", "epoch", 10, partial(epochs_of_digits, 10)),
+    "digits_mlp": Workload(
+        "train an MLP 64-64-10 on digits, batch 64", "epoch", 10, partial(epochs_of_digits, 10)
+    ),
     "mlp_population": Workload(
         "train 64 MLPs 784-32-10, batch 128", "step of all", 20,
         partial(training_population, mlp_32, 64, 20, "vmap"),
