@@ -22,6 +22,22 @@ def _where(mask: Array | None, values: Array) -> Array:
     return values if mask is None else jnp.where(mask.reshape((-1,) + (1,) * (values.ndim - 1)), values, 0)
 
 
+def _channel_sums(x: Array) -> Array:
+    """The sum of each channel, (N, …, C) → (C,).
+
+    On CPU the positions of each image are summed by a matrix product with ones, which XLA does up to three
+    times as fast as a sum over all axes but the last.
+    """
+
+    def by_products(x: Array) -> Array:
+        rows = x.reshape(x.shape[0], -1, x.shape[-1])
+        ones = jnp.ones((x.shape[0], 1, rows.shape[1]), x.dtype)
+        products = lax.dot_general(ones, rows, (((2,), (1,)), ((0,), (0,))), precision=lax.Precision.HIGHEST)
+        return products.sum((0, 1))
+
+    return lax.platform_dependent(x, cpu=by_products, default=lambda x: x.sum(tuple(range(x.ndim - 1))))
+
+
 def batch_moments(x: Array, mask: Array | None = None, /) -> tuple[Array, Array, Array]:
     """Mean and variance of each channel over the examples and, for images, over all positions.
 
@@ -41,7 +57,6 @@ def batch_moments(x: Array, mask: Array | None = None, /) -> tuple[Array, Array,
         mean (C,), var (C,) and the scalar m, in float32 at least.
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    axes = tuple(range(x.ndim - 1))
     # The first value of each channel, summed out: indexing would gather a batch that is cut over devices.
     first = jnp.arange(x.shape[0]) == (0 if mask is None else jnp.argmax(mask))
     corners = x[(slice(None), *(slice(0, 1),) * (x.ndim - 2))]
@@ -50,7 +65,7 @@ def batch_moments(x: Array, mask: Array | None = None, /) -> tuple[Array, Array,
     count = jnp.asarray(examples * math.prod(x.shape[1:-1]), x.dtype)
 
     def mean(values: Array) -> Array:
-        return jnp.sum(_where(mask, values), axis=axes, keepdims=True) / count
+        return per_channel(_channel_sums(_where(mask, values)) / count, x.ndim)
 
     offset = x - pivot
     shift = mean(offset)
@@ -127,8 +142,7 @@ def _backward(eps: float, inputs: tuple, cotangents: tuple[Array, Array, Array, 
     dy = cotangents[0].astype(mean.dtype)
     root = lax.rsqrt(var + eps)
     normal = (x - per_channel(mean, x.ndim)) * per_channel(root, x.ndim)
-    axes = tuple(range(x.ndim - 1))
-    d_bias, d_scale = dy.sum(axes), (dy * normal).sum(axes)
+    d_bias, d_scale = _channel_sums(dy), _channel_sums(dy * normal)
     through_moments = per_channel(d_bias / count, x.ndim) + normal * per_channel(d_scale / count, x.ndim)
     dx = per_channel(scale * root, x.ndim) * (dy - _where(mask, through_moments))
     return dx.astype(x.dtype), d_scale.astype(scale.dtype), d_bias.astype(bias.dtype), None
