@@ -133,6 +133,7 @@ def train_chunk(
     ) -> tuple[TrainState, StepMetrics]:
         rows, mask = batch_rows
 
+        @jax.jit  # which traces it once for both that follow
         def take(state: TrainState) -> tuple[TrainState, StepMetrics]:
             batch = Batch(x[rows], y[rows], mask, Visit(rows, epoch))
             return train_step(make, hyperparameters, state, batch, watched=watched)
