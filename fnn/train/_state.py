@@ -77,12 +77,17 @@ def as_values(hyperparameters: Any) -> Any:
     function of the step becomes one without leaves.
     """
 
-    def value(leaf: Any) -> Any:
-        if isinstance(leaf, jax.tree_util.Partial):
-            return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), leaf)
-        return jax.tree_util.Partial(leaf) if callable(leaf) else jnp.asarray(leaf, jnp.float32)
+    return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), as_pytree(hyperparameters))
 
-    return jax.tree.map(value, hyperparameters, is_leaf=callable)
+
+def as_pytree(hyperparameters: Any) -> Any:
+    """Every schedule as a pytree, which may be an argument of a jitted function."""
+
+    def node(leaf: Any) -> Any:
+        is_function = callable(leaf) and not isinstance(leaf, jax.tree_util.Partial)
+        return jax.tree_util.Partial(leaf) if is_function else leaf
+
+    return jax.tree.map(node, hyperparameters, is_leaf=callable)
 
 
 def task_at(make: Make, hyperparameters: Any, step: Array) -> Task:

@@ -15,7 +15,7 @@ from fnn._types import Array, Key
 from fnn.data import Examples, Mixed, Visit, to_float
 from fnn.optim import accuracy, apply_updates
 from fnn.train._mesh import over_data
-from fnn.train._state import Batch, Make, Task, TrainState, network_input, task_at
+from fnn.train._state import Batch, Make, Task, TrainState, as_pytree, network_input, task_at
 from fnn.train._watch import Watched, watch
 
 
@@ -127,16 +127,16 @@ def train_chunk(
     """
     x, y = jnp.asarray(examples.x), jnp.asarray(examples.y)
     epoch = jnp.asarray(epoch, jnp.int32)
+    values = as_pytree(hyperparameters)
 
     def step(
         state: TrainState, batch_rows: tuple[Array, Array], watched: bool = False
     ) -> tuple[TrainState, StepMetrics]:
         rows, mask = batch_rows
 
-        @jax.jit  # which traces it once for both that follow
         def take(state: TrainState) -> tuple[TrainState, StepMetrics]:
             batch = Batch(x[rows], y[rows], mask, Visit(rows, epoch))
-            return train_step(make, hyperparameters, state, batch, watched=watched)
+            return _step(make, values, state, batch, watched=watched)
 
         def skip(state: TrainState) -> tuple[TrainState, StepMetrics]:
             _, metrics = jax.eval_shape(take, state)
@@ -162,6 +162,9 @@ def train_chunk(
     state, (steps, watched) = lax.scan(group, state, (groups[0], groups[1]))
     loss, penalty, right, count = (leaf.reshape(-1) for leaf in steps)
     return state, StepMetrics(loss, penalty, right, count, watched)
+
+
+_step = jax.jit(train_step, static_argnums=0, static_argnames="watched")  # traced once, wherever it is used
 
 
 def epoch_rows(
