@@ -317,7 +317,7 @@ class Engine:
 
                 epoch = self._place(jnp.asarray(0, jnp.int32), PartitionSpec())
                 lowered = jax.jit(step, donate_argnums=1).lower(*members, epoch, self._shared)
-                self._compiled = {known: lowered.compile()}  # smaller populations never grow again
+                self._compiled[known] = lowered.compile()
             return self._compiled[known]
 
     def _fastest(self, population: Population) -> Literal["vmap", "map"]:

@@ -6,13 +6,15 @@ import math
 from collections.abc import Sequence
 
 from fnn._types import check_range
-from fnn.tune._method import Method, Outcome, Round, Rounds, Trial, at_random, ranked
+from fnn.tune._method import Method, Outcome, Round, Rounds, Trial, at_random, parts, ranked
 from fnn.tune._space import Space
 
 _LOWEST_LOSSES = 0.1  # the part of the trials whose training loss protects them
 
 
-def successive_halving(trials: int = 64, eta: int = 4, min_epochs: int = 1) -> Method:
+def successive_halving(
+    trials: int = 64, eta: int = 4, min_epochs: int = 1, at_a_time: int | None = None
+) -> Method:
     """Train all a little, keep the best of them, train those longer, and so on.
 
     Each rung keeps a part 1/η of its trials and gives them η times the epochs, so that every rung costs about
@@ -24,9 +26,11 @@ def successive_halving(trials: int = 64, eta: int = 4, min_epochs: int = 1) -> M
         eta: η, how many share one place on the next rung.
         min_epochs: of the first rung, at least. The last one has all R epochs, the one before it R/η, and
             so on.
+        at_a_time: how many trials compete, which form a bracket of their own; all by default. Fewer take a
+            good trial to its end earlier, and more often a lesser one as well.
 
     Raises:
-        ValueError: no trials, η below 2, or no epochs.
+        ValueError: no trials, η below 2, no epochs, or no trials at a time.
 
     Source: Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
     AISTATS 2016. The protection by training loss is ours.
@@ -34,10 +38,12 @@ def successive_halving(trials: int = 64, eta: int = 4, min_epochs: int = 1) -> M
     check_range("trials", trials, at_least=1)
     check_range("eta", eta, at_least=2)
     check_range("min_epochs", min_epochs, at_least=1)
+    check_range("at_a_time", at_a_time, at_least=1)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
         rungs = _rungs(max(1, epochs // min_epochs), eta)
-        yield from _bracket(at_random(space, trials, seed), rungs, epochs, eta, 0)
+        for number, some in enumerate(parts(at_random(space, trials, seed), at_a_time)):
+            yield from _bracket(some, rungs, epochs, eta, number)
 
     return Method("successive_halving", rounds, stops_early=True)
 

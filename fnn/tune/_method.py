@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -93,21 +93,27 @@ class Method:
     stops_early: bool = False
 
 
-def random_search(trials: int = 64) -> Method:
+def random_search(trials: int = 64, at_a_time: int | None = None) -> Method:
     """Trials at random, independent of each other.
 
     With equal budgets it beats a grid wherever only a few of the hyperparameters matter, since it tries as
     many values of each as there are trials.
 
+    Args:
+        trials: how many.
+        at_a_time: how many train together; all by default. With fewer the first are done earlier.
+
     Raises:
-        ValueError: no trials.
+        ValueError: no trials, or none at a time.
 
     Source: Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 2012.
     """
     check_range("trials", trials, at_least=1)
+    check_range("at_a_time", at_a_time, at_least=1)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
-        yield Round(at_random(space, trials, seed), epochs)
+        for some in parts(at_random(space, trials, seed), at_a_time):
+            yield Round(some, epochs)
 
     return Method("random_search", rounds)
 
@@ -234,6 +240,12 @@ def at_random(space: Space, trials: int, seed: int, first: int = 0) -> tuple[Tri
     """Trials at random points; the same number is the same trial, however many there are."""
     points = [np.random.default_rng([seed, first + k]).random(space.axes) for k in range(trials)]
     return numbered(space, points, first)
+
+
+def parts(trials: tuple[Trial, ...], size: int | None) -> Iterator[tuple[Trial, ...]]:
+    """So many at a time, in their order; all at once where that is None."""
+    size = size or len(trials)
+    return (trials[first : first + size] for first in range(0, len(trials), size))
 
 
 def numbered(space: Space, points: Sequence[Any] | np.ndarray, first: int = 0) -> tuple[Trial, ...]:
