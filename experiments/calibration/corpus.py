@@ -24,7 +24,7 @@ from fnn.tune._check import OVERFIT_FACTORS, RANGE, rate_numbers, reached, short
 from fnn.tune._curve import Curves, in_pieces, of_curves, of_watched
 from fnn.tune._data import of_data, same_class
 from fnn.tune._probe import probe
-from fnn.tune._start import at_start, of_optimizer, overfit
+from fnn.tune._start import at_start, overfit
 
 RATES = 20
 SEEDS = (0, 1)
@@ -369,7 +369,7 @@ def started(make: Make, member: Member, shared: Shared, batches: Batch, sample_r
     take = lambda rows: fnn.Examples(train.x[rows], train.y[rows])  # noqa: E731
     batches = batches._replace(y=train.y[batches.visit.example])
     probed = (make, member.values, member.key, take(jnp.arange(256)), means)
-    numbers = at_start(*probed) | of_optimizer(*probed)
+    numbers, _ = at_start(*probed)
     losses = lax.map(lambda f: reached(make, member.values, f, member.key, batches, means), jnp.array(RANGE))
     blank = batches._replace(x=jnp.zeros_like(batches.x))
     unlearnt = reached(make, member.values, jnp.array(RANGE)[losses.argmin()], member.key, blank, means)

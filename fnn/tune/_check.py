@@ -21,8 +21,6 @@ from fnn.tune._start import (
     at_start,
     hidden,
     in_full_precision,
-    layer_statistics,
-    of_optimizer,
     overfit,
     trained_for,
     without_noise,
@@ -102,15 +100,14 @@ def check(
 
     order = np.random.default_rng(seed).permutation(len(data.train.x))
     batch = _take(data.train, order[:_BATCH])
-    start = jax.tree.map(float, _at_start(make, values, key, batch, means))
-    numbers |= start | jax.tree.map(float, _of_optimizer(make, values, key, batch, means))
+    start, by_layer = jax.tree.map(float, jax.device_get(_at_start(make, values, key, batch, means)))
+    numbers |= start
     evidence["initial_loss"] = _about_the_loss(start)
     evidence["penalty_size"] = (
         f"the loss is {start['loss']:.3g}, with the penalty {start['loss_with_penalty']:.3g}"
     )
     net = task_at(make, values, jnp.zeros((), jnp.int32)).net
-    by_layer = jax.device_get(_layers(make, values, key, batch, means))
-    by_layer = {path: jax.tree.map(float, by_layer[path]) for path, _ in walk(net)}
+    by_layer = {path: by_layer[path] for path, _ in walk(net)}  # in network order
     params = jax.eval_shape(lambda key: init_state(make, values, key, batch.x).params, key)
     spreads = {path: by_layer[path]["deviation"] for path in hidden(dict(walk(net)), params)}
     for id, worst in (("signal", min), ("signal_explodes", max)):
@@ -274,7 +271,5 @@ def _at_peak(hyperparameters: Any) -> Any:
 
 
 _at_start = jax.jit(at_start, static_argnums=0)
-_of_optimizer = jax.jit(of_optimizer, static_argnums=0)
 _reached = jax.jit(reached, static_argnums=0, static_argnames="penalized")
-_layers = jax.jit(layer_statistics, static_argnums=0)
 _overfit = jax.jit(overfit, static_argnums=0)

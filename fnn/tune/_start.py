@@ -29,8 +29,8 @@ _MEMORY_STEPS = 100
 
 def at_start(
     make: Make, hyperparameters: Any, key: Key, examples: Any, moments: Moments | None = None
-) -> dict[str, Array]:
-    """What one batch says of the network and its loss, over 8 draws of the initial values.
+) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
+    """What one batch says of network, loss and optimizer, over 8 draws of the initial values.
 
     Args:
         make, hyperparameters: see `fnn.fit`; numbers, no schedules.
@@ -40,12 +40,17 @@ def at_start(
 
     Returns:
         A scalar for each check of the start, by its id, NaN where it does not apply; beside them `loss`,
-        `loss_with_penalty` and `expected_loss`.
+        `loss_with_penalty` and `expected_loss`. And by the path of each layer the mean of its outputs, their
+        deviation over examples, and its dead or saturated share: `{path: {"mean": …, "deviation": …,
+        "dead": …, "saturated": …}}`, in network order outside of `jit`.
     """
-    measured = jax.vmap(lambda key: _one_start(make, hyperparameters, key, examples, moments))(
-        jax.random.split(key, _SEEDS)
+    measured, layers, grads = lax.map(
+        lambda key: _one_start(make, hyperparameters, key, examples, moments), jax.random.split(key, _SEEDS)
     )
-    return {name: _OVER_DRAWS.get(name, jnp.mean)(values) for name, values in measured.items()}
+    numbers = {name: _OVER_DRAWS.get(name, jnp.mean)(values) for name, values in measured.items()}
+    optimizer = task_at(make, hyperparameters, jnp.zeros((), jnp.int32)).optimizer
+    numbers |= _of_optimizer(optimizer, jax.tree.map(lambda leaf: leaf[0], grads))
+    return numbers, jax.tree.map(jnp.mean, layers)
 
 
 _OVER_DRAWS: dict[str, Callable[[Array], Array]] = {
@@ -62,7 +67,8 @@ _OVER_DRAWS: dict[str, Callable[[Array], Array]] = {
 
 def _one_start(
     make: Make, hyperparameters: Any, key: Key, examples: Any, moments: Moments | None
-) -> dict[str, Array]:
+) -> tuple[dict[str, Array], dict[str, dict[str, Array]], Params]:
+    """The numbers of one draw, its layers and its gradient."""
     state = init_state(make, hyperparameters, key, examples.x, moments)
     task = task_at(make, hyperparameters, state.step)
     x, y = network_input(examples.x, moments), examples.y
@@ -90,6 +96,7 @@ def _one_start(
         [penalty(jax.tree.map(lambda w, size=size: size * w, trained)) for size in (0, 1, 10, 100)]
     )
     has_penalty = bool(task.penalties)
+    signal, layers = _layers(quiet, state, x, key)
     numbers = {
         "loss": loss,
         "loss_with_penalty": loss + sizes[1],
@@ -104,9 +111,10 @@ def _one_start(
         ),
         "noise": _noise(task.net, quiet, state, x, key),
         "independence": _independence(task, state, x, y),
-        **_layers(quiet, state, x, key),
+        **signal,
+        **(_outputs(task, outputs, y, loss) if has_classes(y) else {}),
     }
-    return numbers | (_outputs(task, outputs, y, loss) if has_classes(y) else {})
+    return numbers, layers, grads
 
 
 def _outputs(task: Task, outputs: Array, y: Array, loss: Array) -> dict[str, Array]:
@@ -136,19 +144,31 @@ def _outputs(task: Task, outputs: Array, y: Array, loss: Array) -> dict[str, Arr
     }
 
 
-def _layers(net: Layer, state: TrainState, x: Array, key: Key) -> dict[str, Array]:
-    """How the signal fares from layer to layer."""
+def _layers(
+    net: Layer, state: TrainState, x: Array, key: Key
+) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
+    """How the signal fares from layer to layer: the numbers of the checks, and those of each layer."""
     layers = dict(walk(net))
     outputs = intermediates(net, state.params, state.state, x, train=True, key=key)
     between = hidden(layers, state.params)
     spreads = jnp.stack([spread(outputs[path]) for path in between] or [jnp.full((), jnp.nan)])
     dead, saturated = shares(layers, outputs)
-    return {
+    numbers = {
         "signal": jnp.log10(spreads.min()),
         "signal_explodes": jnp.log10(spreads.max()),
         "dead_at_start": _largest(dead),
         "saturated_at_start": _largest(saturated),
     }
+    by_layer = {
+        path: {
+            "mean": y.mean(),
+            "deviation": spread(y),
+            **({"dead": dead[path]} if path in dead else {}),
+            **({"saturated": saturated[path]} if path in saturated else {}),
+        }
+        for path, y in outputs.items()
+    }
+    return numbers, by_layer
 
 
 def spread(y: Array) -> Array:
@@ -162,33 +182,6 @@ def hidden(layers: dict[str, Layer], params: Params) -> list[str]:
     learning = [path for path in layers if any(f"{name}/".startswith(f"{path}/") for name in learned)]
     names = list(layers)
     return names[names.index(learning[0]) : names.index(learning[-1])] if learning and learning[0] else []
-
-
-def layer_statistics(
-    make: Make, hyperparameters: Any, key: Key, examples: Any, moments: Moments | None = None
-) -> dict[str, dict[str, Array]]:
-    """Mean of each layer's outputs at the start, deviation over examples, and dead or saturated share.
-
-    Args:
-        make, hyperparameters, key, examples, moments: see `at_start`.
-
-    Returns:
-        `{path: {"mean": …, "deviation": …, "dead": …, "saturated": …}}`, in network order outside of `jit`.
-    """
-    state = init_state(make, hyperparameters, key, examples.x, moments)
-    net = without_noise(task_at(make, hyperparameters, state.step).net)
-    x = network_input(examples.x, moments)
-    outputs = intermediates(net, state.params, state.state, x, train=True, key=key)
-    dead, saturated = shares(dict(walk(net)), outputs)
-    return {
-        path: {
-            "mean": y.mean(),
-            "deviation": spread(y),
-            **({"dead": dead[path]} if path in dead else {}),
-            **({"saturated": saturated[path]} if path in saturated else {}),
-        }
-        for path, y in outputs.items()
-    }
 
 
 def shares(layers: dict[str, Layer], outputs: dict[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -231,26 +224,9 @@ def _independence(task: Task, state: TrainState, x: Array, y: Array) -> Array:
     return jnp.abs(after - before).max() / (jnp.abs(before).mean() + 1e-12)
 
 
-def of_optimizer(
-    make: Make, hyperparameters: Any, key: Key, examples: Any, moments: Moments | None = None
-) -> dict[str, Array]:
-    """Clipping and memory of an optimizer, told by what it does to the first gradient.
-
-    Args:
-        make, hyperparameters, key, examples, moments: see `at_start`.
-    """
-    state = init_state(make, hyperparameters, key, examples.x, moments)
-    task = task_at(make, hyperparameters, state.step)
-    net, optimizer = without_noise(task.net), task.optimizer
-    frozen, params = task.cut(state.params)
-    x = network_input(examples.x, moments)
-
-    def loss(params: Params) -> Array:
-        outputs = net.apply(combine(frozen, params), state.state, x, train=True, key=key)[0]
-        return task.loss(outputs, examples.y).mean()
-
-    grads = jax.grad(loss)(params)
-    zeros = jax.tree.map(jnp.zeros_like, params)
+def _of_optimizer(optimizer: Optimizer, grads: Params) -> dict[str, Array]:
+    """Clipping and memory of an optimizer, told by what it does to the gradient of the first draw."""
+    zeros = jax.tree.map(jnp.zeros_like, grads)
 
     def first(grads: Params) -> Params:
         return optimizer.update(grads, optimizer.init(zeros), zeros)[0]
