@@ -34,8 +34,8 @@ SMALL = {
     "dead_units": {"steps": 200},
     "loss_curves": {"steps": 500},
     "random_search": {"seeds": range(10, 22)},
-    "halving": {"seeds": range(10, 22)},
-    "coarse_to_fine": {"seeds": range(10, 22)},
+    "halving": {},
+    "coarse_to_fine": {},
     "augmentation": {"seeds": range(10), "sizes": (30, 1000), "steps": 200},
 }
 
