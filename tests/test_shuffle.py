@@ -39,7 +39,7 @@ def test_where_random_bits_are_equal_no_number_is_preferred(monkeypatch: pytest.
 
 
 def test_the_largest_sets_keep_no_trace_of_their_order() -> None:
-    """At 55,000 numbers 16 random bits remain, and a third of the numbers share theirs with another."""
+    """At 55,000 numbers 16 random bits remain, and more than half of the numbers share theirs with another."""
     order = np.asarray(permutation(jax.random.key(2), 55_000))
     place = np.argsort(order)
     assert abs(stats.spearmanr(place[:-1], place[1:]).statistic) < 4 / np.sqrt(55_000)

@@ -71,7 +71,7 @@ def fnn_side(task, seed):
         {"rate": fnn.log_uniform(*RATES), "strength": fnn.log_uniform(*STRENGTHS)},
         method=fnn.random_search(TRIALS, 16)
         if folds > 1
-        else fnn.successive_halving(TRIALS, 4, at_a_time=16),
+        else fnn.successive_halving(TRIALS, 4, population=16),
         seed=seed,
         mesh=fnn.mesh(data=1, population=len(jax.devices())) if len(jax.devices()) > 1 else None,
         report=lambda progress: say(max(outcome.score for outcome in progress.outcomes)),

@@ -13,7 +13,7 @@ _LOWEST_LOSSES = 0.1  # the part of the trials whose training loss protects them
 
 
 def successive_halving(
-    trials: int = 64, eta: int = 4, min_epochs: int = 1, at_a_time: int | None = None
+    trials: int = 64, eta: int = 4, min_epochs: int = 1, population: int | None = None
 ) -> Method:
     """Train all a little, keep the best of them, train those longer, and so on.
 
@@ -26,7 +26,7 @@ def successive_halving(
         eta: η, how many share one place on the next rung.
         min_epochs: of the first rung, at least. The last one has all R epochs, the one before it R/η, and
             so on.
-        at_a_time: how many trials compete, which form a bracket of their own; all by default. Fewer take a
+        population: how many trials compete, which form a bracket of their own; all by default. Fewer take a
             good trial to its end earlier, and more often a lesser one as well.
 
     Raises:
@@ -38,11 +38,11 @@ def successive_halving(
     check_range("trials", trials, at_least=1)
     check_range("eta", eta, at_least=2)
     check_range("min_epochs", min_epochs, at_least=1)
-    check_range("at_a_time", at_a_time, at_least=1)
+    check_range("population", population, at_least=1)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
         rungs = _rungs(max(1, epochs // min_epochs), eta)
-        for number, some in enumerate(parts(at_random(space, trials, seed), at_a_time)):
+        for number, some in enumerate(parts(at_random(space, trials, seed), population)):
             yield from _bracket(some, rungs, epochs, eta, number)
 
     return Method("successive_halving", rounds, stops_early=True)

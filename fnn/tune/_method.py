@@ -93,7 +93,7 @@ class Method:
     stops_early: bool = False
 
 
-def random_search(trials: int = 64, at_a_time: int | None = None) -> Method:
+def random_search(trials: int = 64, population: int | None = None) -> Method:
     """Trials at random, independent of each other.
 
     With equal budgets it beats a grid wherever only a few of the hyperparameters matter, since it tries as
@@ -101,7 +101,7 @@ def random_search(trials: int = 64, at_a_time: int | None = None) -> Method:
 
     Args:
         trials: how many.
-        at_a_time: how many train together; all by default. With fewer the first are done earlier.
+        population: how many train together; all by default. With fewer the first are done earlier.
 
     Raises:
         ValueError: no trials, or none at a time.
@@ -109,10 +109,10 @@ def random_search(trials: int = 64, at_a_time: int | None = None) -> Method:
     Source: Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 2012.
     """
     check_range("trials", trials, at_least=1)
-    check_range("at_a_time", at_a_time, at_least=1)
+    check_range("population", population, at_least=1)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
-        for some in parts(at_random(space, trials, seed), at_a_time):
+        for some in parts(at_random(space, trials, seed), population):
             yield Round(some, epochs)
 
     return Method("random_search", rounds)

@@ -119,16 +119,16 @@ def test_halving_gives_every_rung_the_same_budget():
 
 def test_fewer_at_a_time_are_the_same_trials_in_populations_of_their_own():
     (together,) = play(fnn.random_search(10), by_number)
-    apart = play(fnn.random_search(10, at_a_time=4), by_number)
+    apart = play(fnn.random_search(10, population=4), by_number)
     assert [len(asked.trials) for asked in apart] == [4, 4, 2]
     assert sum((asked.trials for asked in apart), ()) == together.trials
 
-    brackets = play(fnn.successive_halving(10, 2, at_a_time=4), by_number, epochs=4)
+    brackets = play(fnn.successive_halving(10, 2, population=4), by_number, epochs=4)
     shape = [(asked.bracket, len(asked.trials), asked.epochs) for asked in brackets]
     assert shape[:6] == [(0, 4, 1), (0, 2, 2), (0, 1, 4), (1, 4, 1), (1, 2, 2), (1, 1, 4)]
     assert [b.trials[0].number for b in brackets if b.epochs == 4] == [3, 7, 9]
-    with pytest.raises(ValueError, match="at_a_time must be at least 1, not 0"):
-        fnn.random_search(10, at_a_time=0)
+    with pytest.raises(ValueError, match="population must be at least 1, not 0"):
+        fnn.random_search(10, population=0)
 
 
 def test_hyperband_has_the_brackets_of_its_paper():
