@@ -174,6 +174,7 @@ def chart(results: dict, path: Path) -> None:
         y -= 1
     axes.set(xscale="log", xlabel="time, relative to fnn (less is better)", yticks=list(ticks))
     axes.set_yticklabels(ticks.values(), fontsize=8)
+    axes.set_xlim(right=1.2 * axes.get_xlim()[1])  # room for the longest label
     axes.axvline(1, color="black", linewidth=0.8)
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
@@ -185,7 +186,7 @@ def chart(results: dict, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; all by default")
-    parser.add_argument("--rounds", type=int, help="how often each side has its turn; 3 to 41 by default")
+    parser.add_argument("--rounds", type=int, help="how often each side has its turn; 3 to 15 by default")
     arguments = parser.parse_args()
     asked = arguments.rows
     unknown = [row for row in asked if row not in ROWS]
