@@ -6,13 +6,16 @@
 Needs `pip install -e '.[run,peers]'`. Each side runs in a process of its own; the sides of a row take turns,
 one round each, so that a busy moment of the machine hits all of them. The first call, with compilation, is
 not in the medians; its time stands beside them. Writes the measurements with versions and flags to
-docs/benchmarks.json, and from that file the table in README.md and the chart in docs/figures.
+docs/benchmarks, one file for each kind of device, and from that file the chart in docs/figures and the table: a CPU's
+in README.md, another device's in docs/performance.md. Where there is a GPU, JAX and PyTorch both compute on it, and
+products of float32 in TensorFloat-32 on both sides: JAX's default, PyTorch's "high".
 """
 
 import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -22,12 +25,12 @@ import numpy as np
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-RESULTS = ROOT / "docs" / "benchmarks.json"
+RESULTS = ROOT / "docs" / "benchmarks"
 CORES = len(os.sched_getaffinity(0))
 
 NAMES = {
     "fnn": "fnn, one device",
-    "fnn_mesh": f"fnn, mesh of {CORES}",
+    "fnn_mesh": f"fnn, mesh of {CORES}",  # of a CPU's cores
     "torch": "PyTorch eager, channels_last",
     "torch_nchw": "PyTorch eager, NCHW",
     "torch_compiled": "PyTorch compiled",
@@ -54,9 +57,17 @@ ROUNDS = {"deep_cnn": 9, "cnn_population": 5, "mlp_population": 11, "process": 3
 
 
 def environment(side: str) -> dict[str, str]:
-    """The mesh is one virtual device per core."""
+    """The mesh is one virtual device per core; no side takes the memory of a GPU from the others."""
     devices = {"JAX_NUM_CPU_DEVICES": str(CORES)} if side == "fnn_mesh" else {}
-    return {**os.environ, **devices, "PYTHONPATH": str(HERE)}
+    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, **devices, "PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+
+def device() -> str:
+    """The kind of device that JAX computes on, as a name for files: `cpu`, `nvidia_h100_80gb_hbm3`."""
+    command = [sys.executable, "-c", "import jax; print(jax.devices()[0].device_kind)"]
+    kind = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment("fnn")).stdout
+    return re.sub("[^a-z0-9]+", "_", kind.strip().lower())
 
 
 class Worker:
@@ -105,10 +116,10 @@ class Command:
         pass
 
 
-def measure(row: str, rounds: int) -> dict:
+def measure(row: str, rounds: int, sides: list[str]) -> dict:
     """Every side of a row, in turns."""
-    what, unit, units, sides = ROWS[row]
-    workers = {side: (Command if row == "process" else Worker)(side, row) for side in sides.split()}
+    what, unit, units, _ = ROWS[row]
+    workers = {side: (Command if row == "process" else Worker)(side, row) for side in sides}
     seconds = {side: [] for side in workers}
     for number in range(rounds):
         for side in list(workers)[:: 1 if number % 2 else -1]:
@@ -192,24 +203,28 @@ def main() -> None:
     unknown = [row for row in asked if row not in ROWS]
     if unknown:
         parser.error(f"there is no row {unknown[0]!r}; the rows are {', '.join(ROWS)}")
-    results = json.loads(RESULTS.read_text()) if asked and RESULTS.exists() else {"rows": {}}
+    kind = device()
+    file = RESULTS / f"{kind}.json"
+    results = json.loads(file.read_text()) if asked and file.exists() else {"rows": {}}
     for row in asked or ROWS:
-        results["rows"][row] = measure(row, arguments.rounds or ROUNDS.get(row, 15))
+        sides = [side for side in ROWS[row][3].split() if kind == "cpu" or side not in ("fnn_mesh", "sklearn")]
+        results["rows"][row] = measure(row, arguments.rounds or ROUNDS.get(row, 15), sides)
         results["machine"] = machine()
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        file.write_text(json.dumps(results, indent=1) + "\n")
     results["rows"] = {row: results["rows"][row] for row in ROWS if row in results["rows"]}
-    publish(results)
     print(table(results))
+    publish(results, kind)
 
 
-def publish(results: dict) -> None:
-    """The table between its two marks in README.md, and the chart."""
-    chart(results, ROOT / "docs" / "figures" / "benchmarks.png")
-    readme, (begin, end) = ROOT / "README.md", ("<!-- benchmarks -->\n", "<!-- /benchmarks -->")
-    before, found, rest = readme.read_text().partition(begin)
+def publish(results: dict, kind: str) -> None:
+    """The chart, and the table between its two marks."""
+    chart(results, ROOT / "docs" / "figures" / f"benchmarks_{kind}.png")
+    page = ROOT / "README.md" if kind == "cpu" else ROOT / "docs" / "performance.md"
+    begin, end = f"<!-- benchmarks: {kind} -->\n", "<!-- /benchmarks -->"
+    before, found, rest = page.read_text().partition(begin)
     if not found or end not in rest:
-        raise SystemExit(f"README.md has no place for the table: {begin.strip()} and {end}")
-    readme.write_text(f"{before}{begin}{table(results)}\n{end}{rest.partition(end)[2]}")
+        raise SystemExit(f"{page.name} has no place for the table: {begin.strip()} and {end}")
+    page.write_text(f"{before}{begin}{table(results)}\n{end}{rest.partition(end)[2]}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Three epochs of configs/fashion_cnn.toml in PyTorch: python torch_fashion_cnn.py loader | tensor.
 
-`loader` is a Dataset and a DataLoader, as the tutorials have it; `tensor` keeps all images as one tensor and
-augments whole batches.
+`loader` is a Dataset and a DataLoader, as the tutorials have it; `tensor` keeps all images as one tensor, on the
+GPU where there is one, and augments whole batches.
 """
 
 import gzip
@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+DEVICE = torch.accelerator.current_accelerator() or torch.device("cpu")
 EPOCHS, BATCH, VALIDATION = 3, 64, 5_000
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
@@ -31,12 +32,12 @@ def read(part):
 
 def augment(x):
     """Each image flipped or not, then moved by up to one pixel."""
-    flipped = torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(3), x)
+    flipped = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
     padded = functional.pad(flipped, (1, 1, 1, 1))
-    images = torch.arange(len(x)).view(-1, 1, 1)
-    rows = torch.randint(0, 3, (len(x), 1, 1)) + torch.arange(28).view(1, -1, 1)
-    columns = torch.randint(0, 3, (len(x), 1, 1)) + torch.arange(28).view(1, 1, -1)
-    return padded[images, 0, rows, columns].unsqueeze(1)
+    images, pixels = torch.arange(len(x), device=x.device), torch.arange(28, device=x.device)
+    rows = torch.randint(0, 3, (len(x), 1, 1), device=x.device) + pixels.view(1, -1, 1)
+    columns = torch.randint(0, 3, (len(x), 1, 1), device=x.device) + pixels.view(1, 1, -1)
+    return padded[images.view(-1, 1, 1), 0, rows, columns].unsqueeze(1)
 
 
 class Images(Dataset):
@@ -74,7 +75,8 @@ def evaluate(model, x, y):
     model.eval()
     with torch.inference_mode():
         right = sum(
-            (model(a).argmax(1) == b).sum() for a, b in zip(x.split(1000), y.split(1000), strict=True)
+            (model(a.to(DEVICE)).argmax(1) == b.to(DEVICE)).sum()
+            for a, b in zip(x.split(1000), y.split(1000), strict=True)
         )
     model.train()
     return right.item() / len(x)
@@ -82,14 +84,17 @@ def evaluate(model, x, y):
 
 def main(kind):
     torch.manual_seed(0)
+    if DEVICE.type != "cpu":
+        torch.set_float32_matmul_precision("high")
+    home = DEVICE if kind == "tensor" else torch.device("cpu")  # of the images
     x, y = read("train")
     order = torch.randperm(len(x))
-    x, y = x[order], y[order]
+    x, y = x[order].to(home), y[order].to(home)
     mean, deviation = x[VALIDATION:].mean(), x[VALIDATION:].std()
     validation = ((x[:VALIDATION] - mean) / deviation, y[:VALIDATION])
     x, y = x[VALIDATION:], y[VALIDATION:]
 
-    model = network().to(memory_format=torch.channels_last)
+    model = network().to(DEVICE, memory_format=torch.channels_last)
     kernels = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
     # The gradient of 1e-5 Σw² is 2e-5 w.
@@ -111,11 +116,12 @@ def main(kind):
         if kind == "loader":
             yield from loader
             return
-        for rows in torch.randperm(len(x)).split(BATCH):
+        for rows in torch.randperm(len(x), device=home).split(BATCH):
             yield (augment(x[rows]) - mean) / deviation, y[rows]
 
     for epoch in range(EPOCHS):
         for images, classes in batches():
+            images, classes = images.to(DEVICE), classes.to(DEVICE)
             optimizer.zero_grad()
             loss(model(images.contiguous(memory_format=torch.channels_last)), classes).backward()
             optimizer.step()

@@ -7,6 +7,9 @@ from torch import nn
 
 CHANNELS_LAST = True
 COMPILED = False
+DEVICE = torch.accelerator.current_accelerator() or torch.device("cpu")
+if DEVICE.type != "cpu":
+    torch.set_float32_matmul_precision("high")  # TensorFloat-32, as JAX has it and PyTorch's convolutions
 
 
 def cnn():
@@ -37,13 +40,18 @@ def tensors(examples):
         x = x.permute(0, 3, 1, 2).contiguous()
         if CHANNELS_LAST:
             x = x.contiguous(memory_format=torch.channels_last)
-    return x, y
+    return x.to(DEVICE), y.to(DEVICE)
 
 
 def network(model):
     if CHANNELS_LAST:
         model = model.to(memory_format=torch.channels_last)
-    return model.train()
+    return model.to(DEVICE).train()
+
+
+def wait():
+    if DEVICE.type != "cpu":
+        torch.accelerator.synchronize()
 
 
 def stepper(model, rate=1e-3):
@@ -65,32 +73,35 @@ def training(model, steps):
     def run():
         for first in range(0, steps * BATCH, BATCH):
             step(x[first : first + BATCH], y[first : first + BATCH])
+        wait()
 
     return run
 
 
 def digits_mlp():
     x, y = tensors(digits())
-    step = stepper(mlp(64, 64))
+    step = stepper(network(mlp(64, 64)))
 
     def run():
         for _ in range(EPOCHS):
-            order = torch.randperm(len(x))
+            order = torch.randperm(len(x), device=DEVICE)
             for first in range(0, len(x), 64):
                 rows = order[first : first + 64]
                 step(x[rows], y[rows])
+        wait()
 
     return run
 
 
 def mlp_population(members=64, steps=20):
     x, y = tensors(images(steps * BATCH))
-    all_steps = [stepper(mlp(32), rate) for rate in np.geomspace(1e-4, 1e-2, members)]
+    all_steps = [stepper(network(mlp(32)), rate) for rate in np.geomspace(1e-4, 1e-2, members)]
 
     def run():
         for step in all_steps:
             for first in range(0, steps * BATCH, BATCH):
                 step(x[first : first + BATCH], y[first : first + BATCH])
+        wait()
 
     return run
 
@@ -104,6 +115,7 @@ def inference(batch, calls):
         with torch.inference_mode():
             for _ in range(calls):
                 forward(x)
+                wait()
 
     return run
 
