@@ -66,7 +66,9 @@ def environment(side: str) -> dict[str, str]:
 def device() -> str:
     """The kind of device that JAX computes on, as a name for files: `cpu`, `nvidia_h100_80gb_hbm3`."""
     command = [sys.executable, "-c", "import jax; print(jax.devices()[0].device_kind)"]
-    kind = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment("fnn")).stdout
+    kind = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, env=environment("fnn")
+    ).stdout
     return re.sub("[^a-z0-9]+", "_", kind.strip().lower())
 
 
@@ -207,7 +209,9 @@ def main() -> None:
     file = RESULTS / f"{kind}.json"
     results = json.loads(file.read_text()) if asked and file.exists() else {"rows": {}}
     for row in asked or ROWS:
-        sides = [side for side in ROWS[row][3].split() if kind == "cpu" or side not in ("fnn_mesh", "sklearn")]
+        sides = [
+            side for side in ROWS[row][3].split() if kind == "cpu" or side not in ("fnn_mesh", "sklearn")
+        ]
         results["rows"][row] = measure(row, arguments.rounds or ROUNDS.get(row, 15), sides)
         results["machine"] = machine()
         file.write_text(json.dumps(results, indent=1) + "\n")

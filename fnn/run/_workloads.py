@@ -124,8 +124,12 @@ def _going_on(train: Callable, make: Callable, examples: fnn.Examples, mesh: Mes
     return run
 
 
-def training_population(make: Callable, members: int, steps: int, how: How, mesh: Mesh | None) -> Run:
-    """So many steps of many networks that differ in their learning rate, in one program."""
+def training_population(make: Callable, members: int, steps: int, on_cpu: How, mesh: Mesh | None) -> Run:
+    """So many steps of many networks that differ in their learning rate, in one program.
+
+    How is what `fnn.fastest` finds for these: `on_cpu` there, "vmap" on an accelerator.
+    """
+    how: How = on_cpu if jax.default_backend() == "cpu" else "vmap"
     examples = images(steps * BATCH)
     rows = jnp.arange(steps * BATCH, dtype=jnp.int32).reshape(steps, BATCH)
     mask = jnp.ones(rows.shape, bool)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,39 +17,60 @@ from fnn.train._state import Make, TrainState, evaluation_params, network_input,
 from fnn.train._step import has_classes
 
 
+CPU_BATCH, ACCELERATOR_BATCH = 100, 1000
+"""Examples that go through a network at once: a hundred keep feature maps in a CPU's cache, a thousand keep an
+accelerator busy."""
+
+
 def predict(
-    make: Make, hyperparameters: Any, state: TrainState, x: Any, /, *, batch_size: int = 100
+    make: Make, hyperparameters: Any, state: TrainState, x: Any, /, *, batch_size: int | None = None
 ) -> Array:
     """The network's outputs for every input, in evaluation mode, by its averaged parameters if it has such.
 
     Args:
         make, hyperparameters, state: see `train_step`.
         x: (N, …) raw inputs, which are scaled and standardised as the training inputs were.
-        batch_size: how many go through the network at once; the last batch is filled and cut again. Few keep
-            the feature maps in the cache of a core; an accelerator with memory to spare may like more.
+        batch_size: how many go through the network at once; the last batch is filled and cut again. By
+            default `CPU_BATCH` on a CPU and `ACCELERATOR_BATCH` elsewhere, chosen when the program is lowered.
 
     Returns:
         (N, …), one row per input.
     """
     task = task_at(make, hyperparameters, state.step)
-    x = jnp.asarray(x)
-    n = x.shape[0]
-    batch_size = min(batch_size, n)
-    batches = -(-n // batch_size)
-
     params = evaluation_params(task, state)
 
-    def outputs(rows: Array) -> Array:
-        inputs = network_input(over_data(x[rows]), state.moments)
+    def outputs(x: Array) -> Array:
+        inputs = network_input(over_data(x), state.moments)
         return task.net.apply(params, state.state, inputs)[0]
 
-    rows = jnp.minimum(jnp.arange(batches * batch_size), n - 1).reshape(batches, batch_size)
-    y = lax.map(outputs, rows)
+    x = jnp.asarray(x)
+    if batch_size is not None or len(x) <= CPU_BATCH:
+        return _in_batches(outputs, batch_size or CPU_BATCH, x)
+    return lax.platform_dependent(
+        x,
+        cpu=partial(_in_batches, outputs, CPU_BATCH),
+        default=partial(_in_batches, outputs, ACCELERATOR_BATCH),
+    )
+
+
+def _in_batches(function: Callable[[Array], Array], size: int, x: Array) -> Array:
+    """`function` of so many rows of x at a time; the last batch repeats the last row."""
+    n = len(x)
+    size = min(size, n)
+    batches = -(-n // size)
+    rows = jnp.minimum(jnp.arange(batches * size), n - 1).reshape(batches, size)
+    y = lax.map(lambda rows: function(x[rows]), rows)
     return y.reshape(-1, *y.shape[2:])[:n]
 
 
 def evaluate(
-    make: Make, hyperparameters: Any, state: TrainState, examples: Examples, /, *, batch_size: int = 100
+    make: Make,
+    hyperparameters: Any,
+    state: TrainState,
+    examples: Examples,
+    /,
+    *,
+    batch_size: int | None = None,
 ) -> dict[str, Array]:
     """Mean loss, without penalties, accuracy where targets are classes, and the means of the task's metrics.
 

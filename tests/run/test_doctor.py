@@ -2,6 +2,7 @@
 
 import io
 
+import jax
 import jax.numpy as jnp
 import pytest
 from rich.console import Console
@@ -60,3 +61,18 @@ def test_the_timed_programs_take_steps():
     state, metrics = _doctor._chunk(3)()
     assert int(state.step) == 3
     assert jnp.isfinite(metrics.loss).all()
+
+
+def test_what_a_loop_of_calls_returns_is_still_there(timings=_doctor._scan_and_loop):
+    """Each call donates the state that the one before returned, which nobody may wait for any more."""
+    deleted = []
+
+    def once(run, repeats=5):
+        deleted.extend(leaf.is_deleted() for leaf in jax.tree.leaves(run()))
+        return 1.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_doctor, "_seconds", once)
+        timings()
+    assert deleted
+    assert not any(deleted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -106,6 +107,22 @@ def test_hyperparameters_are_evaluated_at_the_step_of_the_state() -> None:
     for step, shift in [(4, 1), (5, 2)]:
         state = initial()._replace(step=jnp.int32(step), params={})
         np.testing.assert_allclose(predict(make, schedule, state, jnp.asarray(X)), X + shift, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("platform", "together"), [("cpu", 100), ("cuda", 1000), ("tpu", 1000)])
+def test_a_cpu_predicts_few_at_a_time_and_an_accelerator_many(platform: str, together: int) -> None:
+    def predictions(x: Any) -> Any:
+        return predict(softmax_regression.make, SETTINGS, initial(), x)
+
+    exported = jax.export.export(jax.jit(predictions), platforms=[platform])(jnp.zeros((2050, 3)))
+    sizes = set(re.findall(r"dot_general .* -> tensor<(\d+)x4xf32>", exported.mlir_module()))
+    assert sizes == {str(together)}
+
+
+def test_by_default_every_row_is_predicted_once_and_in_order() -> None:
+    x = RANDOM.normal(size=(1050, 3)).astype(np.float32)
+    actual = predict(softmax_regression.make, SETTINGS, initial(), x)
+    np.testing.assert_allclose(actual, x @ KERNEL, rtol=1e-5, atol=1e-5)
 
 
 def test_arrays_on_the_host_will_do() -> None:
