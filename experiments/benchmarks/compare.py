@@ -6,9 +6,9 @@
 Needs `pip install -e '.[run,peers]'`. Each side runs in a process of its own; the sides of a row take turns,
 one round each, so that a busy moment of the machine hits all of them. The first call, with compilation, is
 not in the medians; its time stands beside them. Writes the measurements with versions and flags to
-docs/benchmarks, one file for each kind of device, and from that file the chart in docs/figures and the table: a CPU's
-in README.md, another device's in docs/performance.md. Where there is a GPU, JAX and PyTorch both compute on it, and
-products of float32 in TensorFloat-32 on both sides: JAX's default, PyTorch's "high".
+docs/benchmarks, one file for each kind of device, and from that file the chart in docs/figures and the table:
+a CPU's in README.md, another device's in docs/performance.md. Where there is a GPU, JAX and PyTorch both
+compute on it, and multiply float32 in TensorFloat-32 on both sides: JAX's default, PyTorch's "high".
 """
 
 import argparse
@@ -159,7 +159,7 @@ def table(results: dict) -> str:
             if side not in own:
                 lines.append(
                     f"| {row['what']}: {row['unit']} | {duration(fnn)}{device} | {NAMES[side]} "
-                    f"| {duration(m['median'])} | **{fnn / m['median']:.2f}** |"
+                    f"| {duration(m['median'])} | **{fnn / m['median']:.2g}** |"
                 )
     return "\n".join(lines)
 
@@ -187,7 +187,7 @@ def chart(results: dict, path: Path) -> None:
         y -= 1
     axes.set(xscale="log", xlabel="time, relative to fnn (less is better)", yticks=list(ticks))
     axes.set_yticklabels(ticks.values(), fontsize=8)
-    axes.set_xlim(right=1.2 * axes.get_xlim()[1])  # room for the longest label
+    axes.set_xlim(right=1.5 * axes.get_xlim()[1])  # room for the longest label
     axes.axvline(1, color="black", linewidth=0.8)
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))

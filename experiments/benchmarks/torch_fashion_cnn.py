@@ -1,7 +1,7 @@
 """Three epochs of configs/fashion_cnn.toml in PyTorch: python torch_fashion_cnn.py loader | tensor.
 
-`loader` is a Dataset and a DataLoader, as the tutorials have it; `tensor` keeps all images as one tensor, on the
-GPU where there is one, and augments whole batches.
+`loader` is a Dataset and a DataLoader, as the tutorials have it; `tensor` keeps all images as one tensor,
+on the GPU where there is one, and augments whole batches.
 """
 
 import gzip
@@ -127,7 +127,7 @@ def main(kind):
             optimizer.step()
             schedule.step()
         print(f"epoch {epoch + 1}: validation accuracy {evaluate(model, *validation):.4f}", flush=True)
-    x, y = read("t10k")
+    x, y = (part.to(home) for part in read("t10k"))
     print(f"test accuracy {evaluate(model, (x - mean) / deviation, y):.4f}")
 
 

@@ -16,10 +16,9 @@ from fnn.train._mesh import over_data
 from fnn.train._state import Make, TrainState, evaluation_params, network_input, task_at
 from fnn.train._step import has_classes
 
-
 CPU_BATCH, ACCELERATOR_BATCH = 100, 1000
-"""Examples that go through a network at once: a hundred keep feature maps in a CPU's cache, a thousand keep an
-accelerator busy."""
+"""Examples that go through a network at once: a hundred keep feature maps in a CPU's cache, a thousand keep
+an accelerator busy."""
 
 
 def predict(
@@ -31,7 +30,7 @@ def predict(
         make, hyperparameters, state: see `train_step`.
         x: (N, …) raw inputs, which are scaled and standardised as the training inputs were.
         batch_size: how many go through the network at once; the last batch is filled and cut again. By
-            default `CPU_BATCH` on a CPU and `ACCELERATOR_BATCH` elsewhere, chosen when the program is lowered.
+            default `CPU_BATCH` on a CPU and `ACCELERATOR_BATCH` elsewhere, chosen as the program is lowered.
 
     Returns:
         (N, …), one row per input.

@@ -63,16 +63,16 @@ def test_the_timed_programs_take_steps():
     assert jnp.isfinite(metrics.loss).all()
 
 
-def test_what_a_loop_of_calls_returns_is_still_there(timings=_doctor._scan_and_loop):
+def test_what_a_loop_of_calls_returns_is_still_there(monkeypatch):
     """Each call donates the state that the one before returned, which nobody may wait for any more."""
+    monkeypatch.undo()
     deleted = []
 
     def once(run, repeats=5):
         deleted.extend(leaf.is_deleted() for leaf in jax.tree.leaves(run()))
         return 1.0
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_doctor, "_seconds", once)
-        timings()
+    monkeypatch.setattr(_doctor, "_seconds", once)
+    _doctor._scan_and_loop()
     assert deleted
     assert not any(deleted)
