@@ -323,10 +323,14 @@ class Records(Journal):
         """Read what an earlier process has written."""
         self._lines, self._stage, self._received = directory / "trials.jsonl", stage, received
         self._index = directory / "checkpoints" / f"{stage}.json"
-        self._saved = time.monotonic()
-        self._known = {
-            (line["trial"], line["epochs"]): line for line in read_trials(directory) if line["stage"] == stage
-        }
+        lines = [line for line in read_trials(directory) if line["stage"] == stage]
+        self._known = {(line["trial"], line["epochs"]): line for line in lines}
+        self.seconds = max((about["seconds"] for about in (*lines, self._read()) if about), default=0.0)
+        self._opened = self._saved = time.monotonic()
+
+    def _now(self) -> float:
+        """Seconds of the search so far, those of earlier processes included."""
+        return round(self.seconds + time.monotonic() - self._opened, 3)
 
     def recorded(self, trial: Trial, epochs: int) -> Outcome | None:
         """See `Journal`."""
@@ -335,7 +339,7 @@ class Records(Journal):
 
     def record(self, outcome: Outcome) -> None:
         """See `Journal`."""
-        line = json.dumps(finite({"stage": self._stage, **as_line(outcome)}))
+        line = json.dumps(finite({"stage": self._stage, **as_line(outcome), "seconds": self._now()}))
         with self._lines.open("a") as lines:
             lines.write(f"{line}\n")
 
@@ -364,9 +368,8 @@ class Records(Journal):
             }
             for population in populations
         ]
-        write_json(
-            self._index, finite({"count": before.get("count", 0) + 1, "name": name, "populations": about})
-        )
+        index = {"count": before.get("count", 0) + 1, "name": name, "seconds": self._now()}
+        write_json(self._index, finite({**index, "populations": about}))
         if before:
             shutil.rmtree(self._index.parent / before["name"], ignore_errors=True)
         self._saved = time.monotonic()

@@ -64,7 +64,12 @@ class SearchProgress(NamedTuple):
 
 
 class Journal:
-    """What outlives the process of a search; this one remembers nothing."""
+    """What outlives the process of a search; this one remembers nothing.
+
+    seconds: how long earlier processes have searched.
+    """
+
+    seconds: float = 0.0
 
     def recorded(self, trial: Trial, epochs: int) -> Outcome | None:
         """An outcome that an earlier process has written."""
@@ -117,13 +122,14 @@ class Engine:
         self.plan, self.replicas, self.mesh, self.report = plan, replicas, mesh, report
         self.journal = journal or Journal()
         self.max_epochs, self.seconds = max_epochs, seconds
-        self.started, self.exhausted = time.monotonic(), False
+        self.started, self.exhausted = time.monotonic() - self.journal.seconds, False
         self.outcomes: dict[int, Outcome] = {}
         self.notes: list[str] = []
         self._shared = self._place(jax.tree.map(jnp.asarray, shared), PartitionSpec())
         self.fastest_ways = {} if fastest_ways is None else fastest_ways
         self._given_how = how
         self._compiled: dict[Any, Any] = {}
+        self._starts: dict[Program, Callable[[Any], Any]] = {}
         self._keep = False
         self._standing: dict[int, tuple[Population, int]] = {}  # of trials that can go on: population, row
 
@@ -210,20 +216,14 @@ class Engine:
         """Train the trials of one program, together as far as memory allows."""
         if self.exhausted:
             return
-        epochs = asked.epochs
+        if self._too_large(self._own_bytes(program, members), len(members)):  # before anything is made
+            return self._in_halves(program, members, asked, done)
         population = self._gathered(program, members)
-        trials = population.trials
         step = self._program(population)
-        if (need := _bytes(step)) > (free := self._free()) * _FREE and len(trials) > self._groups:
-            half = -(-len(trials) // 2)
-            self._say(
-                f"{len(trials)} trials at once would take {need / 1e9:.2g} of the {free / 1e9:.2g} GB "
-                f"that are free, so {half} train at a time"
-            )
+        if self._too_large(_bytes(step), len(members)):
             del population
-            for part in (members[:half], members[half:]):
-                self._train_group(program, part, asked, done)
-            return
+            return self._in_halves(program, members, asked, done)
+        epochs, trials = asked.epochs, population.trials
         while population.epoch < epochs and not self._spent(len(trials)):
             population = self._advanced(step, population)
             for row, trial in enumerate(trials):
@@ -240,6 +240,23 @@ class Engine:
                 self.outcomes[trial.number] = outcome_of(trial, population.curves[row])
                 self.journal.record(self.outcomes[trial.number])
         done.append(population)
+
+    def _too_large(self, need: float, trials: int) -> bool:
+        """Whether trials should be parted, for the memory that they need on a device."""
+        if need <= (free := self._free()) * _FREE or trials <= self._groups:
+            return False
+        self._say(
+            f"{trials} trials at once would take {need / 1e9:.2g} of the {free / 1e9:.2g} GB "
+            f"that are free, so {-(-trials // 2)} train at a time"
+        )
+        return True
+
+    def _in_halves(
+        self, program: Program, members: Sequence[tuple[Trial, Any]], asked: Round, done: list[Population]
+    ) -> None:
+        half = -(-len(members) // 2)
+        for part in (members[:half], members[half:]):
+            self._train_group(program, part, asked, done)
 
     def _spent(self, trials: int) -> bool:
         """Whether another epoch of so many trials is beyond the budget."""
@@ -268,9 +285,13 @@ class Engine:
         """One of each trial, and copies of the last one, so that the devices share them equally."""
         return [*rows, *[rows[-1]] * (-len(rows) % self._groups)]
 
-    def _started(self, program: Program, values: Any) -> Any:
-        """What trials own before their first epoch."""
+    def _starting(self, program: Program) -> Callable[[Any], Any]:
+        """What trials own before their first epoch, as a function of their values."""
+        if program not in self._starts:
+            self._starts[program] = jax.jit(partial(self._started, program))
+        return self._starts[program]
 
+    def _started(self, program: Program, values: Any) -> Any:
         def start(values: Any, shared: Any) -> Any:
             one = lambda replica: program.start(values, replica, shared)  # noqa: E731
             return lax.map(one, jnp.arange(self.replicas))
@@ -280,19 +301,28 @@ class Engine:
     def _like(self, trial: Trial) -> Population:
         program, values = self.plan(trial)
         stacked = _stack([as_values(values)])
-        mine = jax.eval_shape(partial(self._started, program), stacked)
+        mine = jax.eval_shape(self._starting(program), stacked)
         return Population(program, (trial,), stacked, mine, 0, ((),))
+
+    def _own_bytes(self, program: Program, members: Sequence[tuple[Trial, Any]]) -> float:
+        """What the states of trials take on a device."""
+        shapes = jax.eval_shape(self._starting(program), self._values_of(members))
+        sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)]
+        return sum(sizes) / self._groups
+
+    def _values_of(self, members: Sequence[tuple[Trial, Any]]) -> Any:
+        return _stack([as_values(values) for _, values in self._padded(members)])
 
     def _gathered(self, program: Program, members: Sequence[tuple[Trial, Any]]) -> Population:
         """The trials from where they, or their parents, stand; else from their start."""
         trials = tuple(trial for trial, _ in members)
         cut = PartitionSpec("population")
-        stacked = _stack([as_values(values) for _, values in self._padded(members)])
+        stacked = self._values_of(members)
         known = [source for trial in trials if (source := self._source(trial)) is not None]
         with self._on_mesh():
             values = self._place(stacked, cut)
             if not known:
-                mine = jax.jit(partial(self._started, program))(values)
+                mine = self._starting(program)(values)
                 return Population(program, trials, values, mine, 0, ((),) * len(trials))
             populations = list({id(population): population for population, _ in known}.values())
             sizes = [len(jax.tree.leaves(population.mine)[0]) for population in populations]

@@ -137,8 +137,11 @@ def test_an_interrupted_search_goes_on(config, tmp_path, monkeypatch, capsys):
     assert code == 143
     assert f"fnn search {directory} goes on from here" in error.replace("\n", "")
     assert len(lines_of(directory)) == 4
+    earlier = _search.Records(directory, "search", []).seconds
+    assert earlier > max(line["seconds"] for line in lines_of(directory))  # of the interrupted epoch too
     code, _, _ = run(monkeypatch, capsys, "search", directory)
     assert code == 0
+    assert min(line["seconds"] for line in lines_of(directory)[4:] if line["stage"] == "search") > earlier
     # Rungs of 1 and 3 epochs, then the finalists: each epoch once, the interrupted one among them.
     assert borders == [[1], [2], [3], [1], [2], [3]]
     whole = tmp_path / "whole"

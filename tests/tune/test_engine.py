@@ -133,6 +133,22 @@ def test_what_does_not_fit_into_memory_is_trained_in_parts(monkeypatch):
     same(whole, parts)
 
 
+def test_states_that_do_not_fit_are_never_made(monkeypatch):
+    """Of what four trials own, 2 × (4 + 4) bytes each, a memory of 50 bytes has room for two (32 of 40)."""
+    made = []
+    monkeypatch.setattr(_engine, "free_memory", lambda: 50.0)
+    monkeypatch.setattr(_engine, "_bytes", lambda compiled: 0.0)
+    gathered = _engine.Engine._gathered
+    monkeypatch.setattr(
+        _engine.Engine,
+        "_gathered",
+        lambda self, program, members: made.append(len(members)) or gathered(self, program, members),
+    )
+    found = searched(fixed(0.1, 0.2, 0.3, 0.4))
+    assert made == [2, 2]
+    assert len(found.outcomes) == 4
+
+
 def test_a_budget_of_epochs_is_kept():
     found = searched(fixed(0.1, 0.2, 0.3, 0.4), epochs=5, max_epochs=11)
     assert [outcome.epochs for outcome in found.outcomes] == [2, 2, 2, 2]
@@ -151,6 +167,15 @@ def test_a_budget_of_seconds_is_kept(monkeypatch):
 
     found = searched(fixed(0.1, 0.2, 0.3, 0.4), epochs=9, seconds=25, report=report)
     assert [outcome.epochs for outcome in found.outcomes] == [3] * 4
+
+
+def test_seconds_of_earlier_processes_count(monkeypatch):
+    monkeypatch.setattr(_engine.time, "monotonic", lambda: 100.0)
+    journal = Journal()
+    journal.seconds = 26.0
+    assert not searched(fixed(0.1), seconds=25, journal=journal).outcomes
+    journal.seconds = 24.0
+    assert len(searched(fixed(0.1), seconds=25, journal=journal).outcomes) == 1
 
 
 class Memory(Journal):
