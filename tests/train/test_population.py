@@ -61,23 +61,58 @@ def test_bad_input():
         fnn.over_population(lambda x: x, how="map")(jnp.arange(3))
 
 
+class Clock:
+    """A clock of our own: each call of a way through a population costs 1, one of the slow way 10."""
+
+    def __init__(self, monkeypatch, slow):
+        self.now, self.slow = 0.0, slow
+        right = fnn.over_population
+
+        def over_population(function, *, how):
+            run = right(function, how=how)
+
+            def called(*arguments):
+                self.now += 10 if how == self.slow else 1
+                return run(*arguments)
+
+            return called
+
+        monkeypatch.setattr(_population, "over_population", over_population)
+        monkeypatch.setattr(_population.time, "perf_counter", lambda: self.now)
+
+
 @pytest.mark.parametrize("slow", ["vmap", "map"])
 def test_the_fastest_way_is_measured(monkeypatch, slow):
-    """By a clock of our own: each call costs 1, one of the slow way 10."""
-    now = [0.0]
-    right = fnn.over_population
-
-    def over_population(function, *, how):
-        run = right(function, how=how)
-
-        def called(*arguments):
-            now[0] += 10 if how == slow else 1
-            return run(*arguments)
-
-        return called
-
-    monkeypatch.setattr(_population, "over_population", over_population)
+    Clock(monkeypatch, slow)
     monkeypatch.setattr(_population.jax, "jit", lambda function: function)
-    monkeypatch.setattr(_population.time, "perf_counter", lambda: now[0])
     chosen = fnn.fastest(lambda factor, x: factor * x.sum(), jnp.arange(3.0), jnp.ones(2))
     assert {chosen, slow} == {"vmap", "map"}
+
+
+@pytest.mark.parametrize("first", ["vmap", "map"])
+def test_the_answer_is_kept_where_compiled_programs_are(monkeypatch, tmp_path, first):
+    """Another function, and another number of members, are other questions."""
+    clock = Clock(monkeypatch, slow="map" if first == "vmap" else "vmap")
+    monkeypatch.setattr(type(jax.config), "jax_compilation_cache_dir", str(tmp_path))
+    right = jax.jit
+    monkeypatch.setattr(  # the clock sees calls alone, so the ways themselves are not compiled
+        _population.jax,
+        "jit",
+        lambda function: function if function.__name__ == "called" else right(function),
+    )
+
+    def ask(members, power):
+        return fnn.fastest(lambda factor, x: factor * (x**power).sum(), jnp.arange(members), jnp.ones(2))
+
+    assert ask(3, 2) == first
+    clock.slow = first
+    assert ask(3, 2) == first
+    assert {ask(4, 2), first} == {"vmap", "map"}
+    assert {ask(3, 3), first} == {"vmap", "map"}
+    assert len([file for file in tmp_path.rglob("*") if file.is_file()]) == 3
+
+
+def test_a_shared_cache_keeps_no_answer(monkeypatch):
+    """What is fast on one machine may be slow on another."""
+    monkeypatch.setattr(type(jax.config), "jax_compilation_cache_dir", "gs://bucket/cache")
+    assert fnn.fastest(lambda factor: factor + 1, jnp.arange(3.0)) in ("vmap", "map")
