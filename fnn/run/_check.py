@@ -31,7 +31,9 @@ def check_path(
             raise ConfigError(
                 "--against", "only a finished run has curves to compare; leave it out for a config"
             )
-        checked = check_config(read(path, overrides))
+        config = read(path, overrides)
+        with Console(stderr=True).status(f"checking {path}, which takes a minute for a deep network"):
+            checked = check_config(config)
         findings = checked.findings
         about = {
             name: getattr(checked, name) for name in ("rates", "losses", "suggested", "stable", "layers")

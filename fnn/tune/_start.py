@@ -109,7 +109,7 @@ def _one_start(
         "state_updates": _share(
             [jnp.any(old != new) for old, new in zip(_leaves(state.state), _leaves(after), strict=True)]
         ),
-        "noise": _noise(task.net, quiet, state, x, key),
+        "noise": _noise(task.net, quiet, state, x, key, outputs),
         "independence": _independence(task, state, x, y),
         **signal,
         **(_outputs(task, outputs, y, loss) if has_classes(y) else {}),
@@ -198,7 +198,8 @@ def shares(layers: dict[str, Layer], outputs: dict[str, Array]) -> tuple[dict[st
     return dead, saturated
 
 
-def _noise(net: Layer, quiet: Layer, state: TrainState, x: Array, key: Key) -> Array:
+def _noise(net: Layer, quiet: Layer, state: TrainState, x: Array, key: Key, signal: Array) -> Array:
+    """How far dropout and the like spread an output, against the spread of outputs without them."""
     if quiet is net:
         return jnp.asarray(jnp.nan)
 
@@ -206,7 +207,6 @@ def _noise(net: Layer, quiet: Layer, state: TrainState, x: Array, key: Key) -> A
         return net.apply(state.params, state.state, x, train=True, key=key)[0]
 
     drawn = jax.vmap(outputs)(jax.random.split(key, 8))
-    signal = quiet.apply(state.params, state.state, x, train=True, key=key)[0]
     return drawn.var(0).mean() / signal.var(0).mean()
 
 
