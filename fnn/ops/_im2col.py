@@ -47,31 +47,21 @@ def _forward(x: Array, kernel: Array, window: Window, groups: int) -> tuple[Arra
 
 
 def _backward(window: Window, groups: int, inputs: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    """Gradients for the input and the kernel.
+    """Gradients for the input and the kernel, apart: a first layer asks for the second alone.
 
-    With stride 1 that of the input is again a convolution, of dy with the flipped kernel whose channels
-    and features are exchanged.
+    That of the input is dy times the transposed kernel, the pixels of whose rows are added where they belong
+    ("col2im").
     """
     x, kernel = inputs
-    flipped = jnp.flip(kernel, tuple(range(kernel.ndim - 2))).swapaxes(-2, -1)
-    is_convolution = groups == 1 and max(window.stride) == 1
 
     def for_input(x: Array, dy: Array) -> Array:
-        if is_convolution:
-            return _product(dy, flipped, window.reversed, groups)
         return jax.vjp(lambda x: _product(x, kernel, window, groups), x)[1](dy)[0]
 
     def for_kernel(x: Array, dy: Array) -> Array:
         return _kernel_gradient(x, dy, kernel, window, groups)[None]
 
-    n, own = x.shape[0], _patch_bytes(x, kernel, window)
-    theirs = _patch_bytes(dy, flipped, window.reversed) if is_convolution else own
-    if theirs > 4 * own:  # few channels become many, as in a first layer, whose input needs no gradient
-        dx = in_blocks(for_input, block_size(n, theirs, BLOCK_BYTES), x, dy)
-        return dx, in_blocks(for_kernel, block_size(n, own, BLOCK_BYTES), x, dy).sum(0)
-    size = block_size(n, max(own, theirs), BLOCK_BYTES)
-    dx, d_kernels = in_blocks(lambda x, dy: (for_input(x, dy), for_kernel(x, dy)), size, x, dy)
-    return dx, d_kernels.sum(0)
+    size = block_size(x.shape[0], _patch_bytes(x, kernel, window), BLOCK_BYTES)
+    return in_blocks(for_input, size, x, dy), in_blocks(for_kernel, size, x, dy).sum(0)
 
 
 def _kernel_gradient(x: Array, dy: Array, kernel: Array, window: Window, groups: int) -> Array:

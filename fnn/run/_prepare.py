@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 import fnn
@@ -30,7 +31,7 @@ class Prepared(NamedTuple):
     def sample(self) -> jax.ShapeDtypeStruct:
         """One raw input with its batch axis, as a shape."""
         x = self.data.train.x
-        return jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype)
+        return jax.ShapeDtypeStruct((1, *x.shape[1:]), jnp.result_type(x))
 
     @property
     def summary(self) -> fnn.Summary:

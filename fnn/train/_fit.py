@@ -252,8 +252,8 @@ def check_fit(
 
     shape: Any = jax.ShapeDtypeStruct
     batch = Batch(
-        jax.eval_shape(to_float, shape((size, *x.shape[1:]), x.dtype)),
-        shape((size, *y.shape[1:]), y.dtype),
+        jax.eval_shape(to_float, shape((size, *x.shape[1:]), jnp.result_type(x))),
+        shape((size, *y.shape[1:]), jnp.result_type(y)),
         shape((size,), bool),
         Visit(shape((size,), jnp.int32), shape((), jnp.int32)),
     )

@@ -105,7 +105,7 @@ def _kept_answer(function: Any, members: Any, shared: Any) -> Path | None:
     directory = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if not directory or "://" in directory:  # a bucket is shared by many machines
         return None
-    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), members)
+    one = jax.eval_shape(lambda members: jax.tree.map(lambda leaf: leaf[0], members), members)
     program = re.sub("0x[0-9a-f]+", "", str(function.trace(one, *shared).jaxpr))  # without addresses
     count = len(jax.tree.leaves(members)[0])
     devices = [device.device_kind for device in jax.devices()]

@@ -82,7 +82,7 @@ IMPOSSIBLE = {
     "below a file": ("a/b", "Not a directory"),
     "below /proc": ("/proc/x/y", "No such file or directory"),
     "a long name": ("x" * 300, "File name too long"),
-    "a zero byte": ("a\0b", "null byte"),
+    "a zero byte": ("a\0b", "embedded null"),
 }
 
 

@@ -84,6 +84,7 @@ class Clock:
 @pytest.mark.parametrize("slow", ["vmap", "map"])
 def test_the_fastest_way_is_measured(monkeypatch, slow):
     Clock(monkeypatch, slow)
+    monkeypatch.setattr(type(jax.config), "jax_compilation_cache_dir", None)
     monkeypatch.setattr(_population.jax, "jit", lambda function: function)
     chosen = fnn.fastest(lambda factor, x: factor * x.sum(), jnp.arange(3.0), jnp.ones(2))
     assert {chosen, slow} == {"vmap", "map"}
