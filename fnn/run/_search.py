@@ -325,7 +325,7 @@ class Records(Journal):
         self._index = directory / "checkpoints" / f"{stage}.json"
         lines = [line for line in read_trials(directory) if line["stage"] == stage]
         self._known = {(line["trial"], line["epochs"]): line for line in lines}
-        self.seconds = max((about["seconds"] for about in (*lines, self._read()) if about), default=0.0)
+        self.seconds = max(about.get("seconds", 0.0) for about in (*lines, self._read()))
         self._opened = self._saved = time.monotonic()
 
     def _now(self) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from fnn._types import Array
+from fnn._types import Array, check_range
 from fnn.data import Examples
 from fnn.optim import accuracy
 from fnn.train._mesh import over_data
@@ -34,7 +34,11 @@ def predict(
 
     Returns:
         (N, …), one row per input.
+
+    Raises:
+        ValueError: a batch size below 1.
     """
+    check_range("batch_size", batch_size, at_least=1)
     task = task_at(make, hyperparameters, state.step)
     params = evaluation_params(task, state)
 
@@ -43,8 +47,10 @@ def predict(
         return task.net.apply(params, state.state, inputs)[0]
 
     x = jnp.asarray(x)
-    if batch_size is not None or len(x) <= CPU_BATCH:
-        return _in_batches(outputs, batch_size or CPU_BATCH, x)
+    if batch_size is not None:
+        return _in_batches(outputs, batch_size, x)
+    if len(x) <= CPU_BATCH:  # all at once everywhere
+        return _in_batches(outputs, CPU_BATCH, x)
     return lax.platform_dependent(
         x,
         cpu=partial(_in_batches, outputs, CPU_BATCH),

@@ -130,6 +130,7 @@ class Engine:
         self._given_how = how
         self._compiled: dict[Any, Any] = {}
         self._starts: dict[Program, Callable[[Any], Any]] = {}
+        self._state_bytes: dict[Program, float] = {}  # of one trial
         self._keep = False
         self._standing: dict[int, tuple[Population, int]] = {}  # of trials that can go on: population, row
 
@@ -306,21 +307,25 @@ class Engine:
 
     def _own_bytes(self, program: Program, members: Sequence[tuple[Trial, Any]]) -> float:
         """What the states of trials take on a device."""
-        shapes = jax.eval_shape(self._starting(program), self._values_of(members))
-        sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)]
-        return sum(sizes) / self._groups
+        count = len(self._padded(members))
+        if program not in self._state_bytes:
+            with self._on_mesh():
+                shapes = jax.eval_shape(self._starting(program), self._values_of(members))
+            sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)]
+            self._state_bytes[program] = sum(sizes) / count
+        return self._state_bytes[program] * count / self._groups
 
     def _values_of(self, members: Sequence[tuple[Trial, Any]]) -> Any:
-        return _stack([as_values(values) for _, values in self._padded(members)])
+        stacked = _stack([as_values(values) for _, values in self._padded(members)])
+        return self._place(stacked, PartitionSpec("population"))
 
     def _gathered(self, program: Program, members: Sequence[tuple[Trial, Any]]) -> Population:
         """The trials from where they, or their parents, stand; else from their start."""
         trials = tuple(trial for trial, _ in members)
         cut = PartitionSpec("population")
-        stacked = self._values_of(members)
         known = [source for trial in trials if (source := self._source(trial)) is not None]
         with self._on_mesh():
-            values = self._place(stacked, cut)
+            values = self._values_of(members)
             if not known:
                 mine = self._starting(program)(values)
                 return Population(program, trials, values, mine, 0, ((),) * len(trials))

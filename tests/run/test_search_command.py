@@ -164,6 +164,7 @@ def test_a_damaged_checkpoint_is_none(tmp_path):
     (tmp_path / "trials.jsonl").touch()
     (tmp_path / "checkpoints").mkdir()
     records = _search.Records(tmp_path, "search", [])
+    assert records.seconds == 0
     assert records.restored(lambda trial: None) == ()
     (tmp_path / "checkpoints" / "search.json").write_text('{"count": 1, "na')
     assert records.restored(lambda trial: None) == ()

@@ -125,6 +125,11 @@ def test_by_default_every_row_is_predicted_once_and_in_order() -> None:
     np.testing.assert_allclose(actual, x @ KERNEL, rtol=1e-5, atol=1e-5)
 
 
+def test_a_batch_of_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        predict(softmax_regression.make, SETTINGS, initial(), X, batch_size=0)
+
+
 def test_arrays_on_the_host_will_do() -> None:
     actual = predict(softmax_regression.make, SETTINGS, initial(), X, batch_size=5)
     np.testing.assert_allclose(actual, X @ KERNEL, rtol=1e-5, atol=1e-6)

@@ -149,6 +149,17 @@ def test_states_that_do_not_fit_are_never_made(monkeypatch):
     assert len(found.outcomes) == 4
 
 
+@pytest.mark.parametrize("devices", [None, 2])
+def test_a_start_is_traced_once(monkeypatch, devices):
+    """Its size is told from the same trace, and that of later rungs from the first."""
+    traced = []
+    start = Decay.start
+    monkeypatch.setattr(Decay, "start", lambda self, *rest: traced.append(self) or start(self, *rest))
+    mesh = None if devices is None else fnn.mesh(data=1, population=devices)
+    searched(fnn.successive_halving(8, 2), space={"rate": SPACE["rate"]}, epochs=4, mesh=mesh)
+    assert len(traced) == 1
+
+
 def test_a_budget_of_epochs_is_kept():
     found = searched(fixed(0.1, 0.2, 0.3, 0.4), epochs=5, max_epochs=11)
     assert [outcome.epochs for outcome in found.outcomes] == [2, 2, 2, 2]
