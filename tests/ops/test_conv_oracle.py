@@ -218,6 +218,7 @@ def test_gradient_of_a_vmapped_sum_adds_up_the_shared_kernels_gradient(x64):
     assert_close(jax.jit(jax.grad(loss))(kernel), want)
 
 
+@pytest.mark.devices
 @cases(LARGE_CONV[2:4])
 def test_conv_of_a_batch_spread_over_devices(case):
     """Each of four devices convolves its part, in blocks; the kernel's gradient adds them all up."""

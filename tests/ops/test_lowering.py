@@ -22,6 +22,7 @@ def gradients_in_scan(function):
     return lambda kernel, xs: jax.lax.scan(step, kernel, xs)
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_no_convolution_of_xla_is_left_on_cpu(stride, groups):
@@ -31,6 +32,7 @@ def test_no_convolution_of_xla_is_left_on_cpu(stride, groups):
     assert "convolution" not in jax.jit(gradients_in_scan(function)).lower(kernel, xs).as_text()
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_none_is_left_of_a_transposed_convolution_either(axes):
     kernel, xs = jnp.zeros((*(3,) * axes, 4, 8)), jnp.zeros((5, 2, *(6,) * axes, 4))
@@ -45,6 +47,7 @@ def test_accelerators_use_their_own_convolution(platform):
     assert "stablehlo.convolution" in exported.mlir_module()
 
 
+@pytest.mark.cpu
 def test_a_large_batch_is_convolved_in_blocks():
     """The shifted images of a block stay in the cache, so those of a whole batch are never made at once."""
     x, kernel = jnp.zeros((128, 14, 14, 64)), jnp.zeros((3, 3, 64, 64))

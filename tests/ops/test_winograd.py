@@ -67,6 +67,7 @@ def test_under_scan(winograd):
         check(ODD, [array[k] for array in arrays], [result[k] for result in results])
 
 
+@pytest.mark.devices
 def test_of_a_batch_spread_over_devices(winograd):
     case = ODD._replace(x=(8, *ODD.x[1:]))
     arrays = conv_arrays(case)

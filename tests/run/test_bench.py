@@ -39,7 +39,7 @@ def test_bad_input(tmp_path):
         _bench.bench((), 3, tmp_path / "nowhere" / "bench.json", Console())
 
 
-@pytest.mark.parametrize("devices", [None, 2])
+@pytest.mark.parametrize("devices", [None, pytest.param(2, marks=pytest.mark.devices)])
 @pytest.mark.parametrize("how", ["vmap", "map"])
 def test_a_population_learns_with_the_rate_of_each_member(monkeypatch, devices, how):
     """Each member is what its solo run is: nothing is left out of the work that is timed."""

@@ -292,6 +292,7 @@ def test_trials_that_diverge_all(config, tmp_path, monkeypatch, capsys):
     assert json.loads((tmp_path / "d" / "results.json").read_text())["diverged"] == 4
 
 
+@pytest.mark.devices
 def test_a_device_for_each_core(monkeypatch):
     from fnn.run import _devices
 

@@ -20,6 +20,7 @@ from fnn.data import Examples, Splits
 from fnn.train import Batch, Task, TrainState, evaluate, fit, init_state, train_step
 from fnn.train._mesh import over_data
 
+pytestmark = pytest.mark.devices
 KEY = jax.random.key(2)
 RANDOM = np.random.default_rng(4)
 X = RANDOM.normal(size=(48, 6, 6, 2)).astype(np.float32)

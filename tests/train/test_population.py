@@ -26,7 +26,7 @@ def member(member, *shared):
     return fnn.train_chunk(make, *member, *shared)
 
 
-@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("groups", [1, *(pytest.param(n, marks=pytest.mark.devices) for n in (2, 4))])
 @pytest.mark.parametrize("how", ["vmap", "map"])
 def test_every_member_equals_its_solo_run(how, groups):
     with jax.enable_x64(True):
@@ -51,6 +51,7 @@ def test_every_member_equals_its_solo_run(how, groups):
             )
 
 
+@pytest.mark.devices
 def test_bad_input():
     with pytest.raises(ValueError, match='how must be "vmap" or "map", not \'both\''):
         fnn.over_population(member, how="both")

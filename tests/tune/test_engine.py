@@ -70,6 +70,7 @@ def test_means_and_errors_over_the_replicas(how):
         assert outcome.error == pytest.approx(errors[-1])
 
 
+@pytest.mark.devices
 @pytest.mark.parametrize("devices", [2, 4])
 def test_any_number_of_devices_finds_the_same(devices):
     """Also where they do not divide the trials."""
@@ -149,7 +150,7 @@ def test_states_that_do_not_fit_are_never_made(monkeypatch):
     assert len(found.outcomes) == 4
 
 
-@pytest.mark.parametrize("devices", [None, 2])
+@pytest.mark.parametrize("devices", [None, pytest.param(2, marks=pytest.mark.devices)])
 def test_a_start_is_traced_once(monkeypatch, devices):
     """Its size is told from the same trace, and that of later rungs from the first."""
     traced = []
