@@ -128,6 +128,7 @@ def test_its_output_is_plain_lines(trained):
     assert lines[-1] == "report: runs/small/1/report.html"
 
 
+@pytest.mark.cpu  # a GPU adds up in no fixed order
 def test_a_run_can_be_repeated_from_its_config_and_from_what_it_wrote(trained, tmp_path):
     """The same command again, and the resolved config of the run: the same metrics, byte by byte."""
     folder, _ = trained

@@ -124,6 +124,7 @@ def test_members_of_a_population_take_over_their_parents():
         assert child.epochs == 3 or child.trial.inherited == 1
 
 
+@pytest.mark.cpu  # elsewhere the device tells its own memory
 def test_what_does_not_fit_into_memory_is_trained_in_parts(monkeypatch):
     method = fixed(0.1, 0.2, 0.3, 0.4)
     whole = searched(method)
@@ -134,6 +135,7 @@ def test_what_does_not_fit_into_memory_is_trained_in_parts(monkeypatch):
     same(whole, parts)
 
 
+@pytest.mark.cpu
 def test_states_that_do_not_fit_are_never_made(monkeypatch):
     """Of what four trials own, 2 × (4 + 4) bytes each, a memory of 50 bytes has room for two (32 of 40)."""
     made = []
