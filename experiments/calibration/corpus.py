@@ -20,15 +20,15 @@ from jax import lax
 
 import fnn
 from fnn.train._state import Batch, as_values
-from fnn.tune._check import OVERFIT_FACTORS, RANGE, rate_numbers, reached, short_batches
+from fnn.tune._check import BATCH, DRAWS, OVERFIT_FACTORS, rate_numbers, short_batches
 from fnn.tune._curve import Curves, in_pieces, of_curves, of_watched
 from fnn.tune._data import of_data, same_class
 from fnn.tune._probe import probe
-from fnn.tune._start import at_start, overfit
+from fnn.tune._start import at_start, overfit, range_test
 
 RATES = 20
 SEEDS = (0, 1)
-BATCH = 32
+RUN_BATCH = 32
 
 # What a sound run has: values that a breakage replaces.
 SOUND = {
@@ -297,9 +297,9 @@ def shared_of(data: fnn.Splits, epochs: int) -> Shared:
     """The arrays of a configuration, broken ones beside sound ones."""
     random = np.random.default_rng(1)
     x, y = data.train
-    steps = len(x) // BATCH
-    rows = np.stack([random.permutation(len(x))[: steps * BATCH] for _ in range(epochs)])
-    in_order = np.broadcast_to(np.argsort(y, kind="stable")[: steps * BATCH], rows.shape)
+    steps = len(x) // RUN_BATCH
+    rows = np.stack([random.permutation(len(x))[: steps * RUN_BATCH] for _ in range(epochs)])
+    in_order = np.broadcast_to(np.argsort(y, kind="stable")[: steps * RUN_BATCH], rows.shape)
     share = len(data.validation.x) * 3 // 10
     taken = random.permutation(len(x))[:share]
     leaked = np.concatenate([x[taken], data.validation.x[share:]])
@@ -309,8 +309,8 @@ def shared_of(data: fnn.Splits, epochs: int) -> Shared:
         jnp.asarray,
         Shared(
             data.train, data.validation, leaked, leaked_y, random.permutation(y),
-            rows.reshape(epochs, steps, BATCH).astype(np.int32),
-            in_order.reshape(epochs, steps, BATCH).astype(np.int32),
+            rows.reshape(epochs, steps, RUN_BATCH).astype(np.int32),
+            in_order.reshape(epochs, steps, RUN_BATCH).astype(np.int32),
             means, fnn.Moments(np.zeros_like(means.mean), np.full_like(means.std, 1 / 255)),
         ),
     )  # fmt: skip
@@ -368,18 +368,19 @@ def started(make: Make, member: Member, shared: Shared, batches: Batch, sample_r
     train, _, _, means = _its_data(member, shared)
     take = lambda rows: fnn.Examples(train.x[rows], train.y[rows])  # noqa: E731
     batches = batches._replace(y=train.y[batches.visit.example])
-    probed = (make, member.values, member.key, take(jnp.arange(256)), means)
-    numbers, _ = at_start(*probed)
-    losses = lax.map(lambda f: reached(make, member.values, f, member.key, batches, means), jnp.array(RANGE))
-    blank = batches._replace(x=jnp.zeros_like(batches.x))
-    unlearnt = reached(make, member.values, jnp.array(RANGE)[losses.argmin()], member.key, blank, means)
+    probed = take(jnp.arange(BATCH))
+    starts = jax.vmap(lambda key: fnn.init_state(make, member.values, key, probed.x, means))(
+        jax.random.split(member.key, DRAWS)
+    )
+    numbers, _ = at_start(make, member.values, starts, probed)
+    first = jax.tree.map(lambda leaf: leaf[0], starts)
+    losses, unlearnt = range_test(make, member.values, first, batches)
     right, excess = lax.map(
-        lambda f: overfit(make, member.values, f, member.key, take(sample_rows), means),
-        jnp.array(OVERFIT_FACTORS),
+        lambda f: overfit(make, member.values, f, first, take(sample_rows)), jnp.array(OVERFIT_FACTORS)
     )
     best = jnp.argmin(jnp.where(right >= right.max(), excess, jnp.inf))
     return {
-        **numbers, "losses": losses, "blank": losses.min() / unlearnt, "overfit": right[best],
+        **numbers, "losses": losses, "blank": jnp.nanmin(losses) / unlearnt, "overfit": right[best],
         "overfit_loss": excess[best],
     }  # fmt: skip
 

@@ -328,15 +328,22 @@ def intermediates(
     Works under `jit`, `vmap` and `eval_shape`; under `jit` the result comes back sorted by path, as every
     dict does.
     """
-    _, outputs = _tapped(as_layer(net)).apply(params, state, x, train=train, key=key, mask=mask)
+    return apply_watched(net, params, state, x, train=train, key=key, mask=mask)[2]
+
+
+def apply_watched(
+    net: LayerLike, params: Params, state: State, x: Array, /, **context: Any
+) -> tuple[Array, State, dict[str, Array]]:
+    """What `apply` returns, and `intermediates` of the same pass."""
+    y, tapped = _tapped(as_layer(net)).apply(params, state, x, **context)
 
     def output(path: str) -> Array:
-        tree = outputs
+        tree = tapped
         for name in path.split("/") if path else ():
             tree = tree[name]
         return tree[_TAP]
 
-    return {path: output(path) for path, _ in walk(net)}
+    return y, _without_taps(tapped), {path: output(path) for path, _ in walk(net)}
 
 
 _TAP = ""  # no layer can have this name
@@ -354,3 +361,10 @@ def _tapped(net: Layer) -> Layer:
         return y, {**new_state, _TAP: y}
 
     return replace(inner, apply=apply)
+
+
+def _without_taps(tree: Any) -> Any:
+    """The state alone."""
+    if not isinstance(tree, dict):
+        return tree
+    return {name: _without_taps(value) for name, value in tree.items() if name != _TAP}

@@ -9,28 +9,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn.data import Examples, Moments, Splits, Visit, moments
+from fnn.data import Examples, Splits, Visit, moments
 from fnn.nn._layer import walk
 from fnn.optim import LookaheadState, check_gradients
 from fnn.train._fit import check_fit
-from fnn.train._state import Batch, Make, as_values, init_state, network_input, task_at
+from fnn.train._state import Batch, Make, TrainState, as_values, init_state, network_input, task_at
 from fnn.train._step import has_classes
 from fnn.tune._data import of_data
 from fnn.tune._finding import Finding, find_all
 from fnn.tune._start import (
+    RANGE,
     at_start,
     hidden,
     in_full_precision,
     overfit,
-    trained_for,
+    range_test,
     without_noise,
 )
 from fnn.tune._table import CHECKS
 
-_BATCH = 256  # examples that the network is probed with, at most
+DRAWS = 8  # of the initial values
+BATCH = 128  # examples that the network is probed with, at most
 _RANGE_BATCH, _RANGE_STEPS = 32, 40
-RANGE = tuple(10.0 ** (power / 2) for power in range(-6, 7))
-"""The factors of the configured rate that the range test tries: 10⁻³ to 10³ by half powers of ten."""
 _LARGE_BATCH = 512  # above it, rates are tuned for steps that the range test does not make
 OVERFIT_FACTORS = (1.0, 0.1, 10.0, 0.01, 100.0)
 _PER_CLASS = 2
@@ -42,7 +42,8 @@ class Checked(NamedTuple):
 
     Attributes:
         findings: one for each check of the data and the start, in the order of `CHECKS`.
-        rates: the factors of the configured learning rate that were tried.
+        rates: the factors of the configured learning rate that were tried: 10⁻³ to 10³ by powers of ten, and
+            the half powers beside the best of them.
         losses: the training loss that each of them reached after a few steps, infinite where it diverged.
         suggested: the factor that the range test suggests.
         stable: the largest factor whose loss still fell.
@@ -99,8 +100,10 @@ def check(
     numbers, evidence = of_data(data, means, seed=seed)
 
     order = np.random.default_rng(seed).permutation(len(data.train.x))
-    batch = _take(data.train, order[:_BATCH])
-    start, by_layer = jax.tree.map(float, jax.device_get(_at_start(make, values, key, batch, means)))
+    batch = _take(data.train, order[:BATCH])
+    draws = [_init(make, values, key, batch.x, means) for key in jax.random.split(key, DRAWS)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
+    start, by_layer = jax.tree.map(float, jax.device_get(_at_start(make, values, stacked, batch)))
     numbers |= start
     evidence["initial_loss"] = _about_the_loss(start)
     evidence["penalty_size"] = (
@@ -108,52 +111,49 @@ def check(
     )
     net = task_at(make, values, jnp.zeros((), jnp.int32)).net
     by_layer = {path: by_layer[path] for path, _ in walk(net)}  # in network order
-    params = jax.eval_shape(lambda key: init_state(make, values, key, batch.x).params, key)
-    spreads = {path: by_layer[path]["deviation"] for path in hidden(dict(walk(net)), params)}
+    spreads = {path: by_layer[path]["deviation"] for path in hidden(dict(walk(net)), draws[0].params)}
     for id, worst in (("signal", min), ("signal_explodes", max)):
         if spreads:
             path = worst(spreads, key=spreads.__getitem__)
             evidence[id] = f"a deviation of {spreads[path]:.3g} in {path}"
-    numbers["gradients"] = _gradient_error(make, values, key, _take(data.train, order[:4]), means)
+    numbers["gradients"] = _gradient_error(make, values, draws, _take(data.train, order[:4]))
 
     batches = short_batches(data.train, order)
-    blank = batches._replace(x=jnp.zeros_like(batches.x))
-    losses = np.array([float(_reached(make, values, f, key, batches, means)) for f in RANGE])
+    losses, blank = jax.device_get(_range_test(make, values, draws[0], batches, 1.0))
     best = suggested(losses)
     numbers |= rate_numbers(losses)
     says = f"{best:.3g} times the configured rate fell fastest"
     if start["penalty_size"] > _SMALL_PENALTY:
-        free = [float(_reached(make, values, f, key, batches, means, penalized=False)) for f in RANGE]
-        if suggested(np.array(free)) != best:
-            says += f", without the penalty {suggested(np.array(free)):.3g} times"
+        free, _ = jax.device_get(_range_test(make, values, draws[0], batches, 0.0))
+        if suggested(free) != best:
+            says += f", without the penalty {suggested(free):.3g} times"
     evidence["rate_high"] = evidence["rate_low"] = says
-    unlearnt = float(_reached(make, values, best, key, blank, means))
-    numbers["blank"] = losses.min() / unlearnt if unlearnt > 0 else math.nan
+    numbers["blank"] = float(np.nanmin(losses) / blank) if blank > 0 else math.nan
 
     sample = tiny_sample(data.train)
-    right, excess, factor = _learnt_by_heart(make, values, key, sample, means)
+    right, excess, factor = _learnt_by_heart(make, values, draws[0], sample)
     numbers |= {"overfit": right, "overfit_loss": excess}
     evidence["overfit"] = f"{len(sample.y)} examples, at {factor:g} times the configured rate"
-    stable = [f for f, loss in zip(RANGE, losses, strict=True) if loss < start["loss"]]
+    tried = [(f, float(loss)) for f, loss in zip(RANGE, losses, strict=True) if not math.isnan(loss)]
+    stable = [f for f, loss in tried if loss < start["loss"]]
     size = len(data.train.x) if batch_size == "all" else batch_size
-    if size > _LARGE_BATCH or _looks_ahead(make, values, batch.x):
+    if size > _LARGE_BATCH or _looks_ahead(draws[0]):
         numbers["rate_high"] = numbers["rate_low"] = math.nan
     wanted = [id for id, check in CHECKS.items() if check.stage in ("data", "start")]
     numbers = {id: numbers.get(id, math.nan) for id in wanted}
     return Checked(
         find_all(numbers, evidence),
-        RANGE,
-        tuple(losses.tolist()),
+        tuple(factor for factor, _ in tried),
+        tuple(loss for _, loss in tried),
         best,
         max(stable, default=math.nan),
         by_layer,
     )
 
 
-def _looks_ahead(make: Make, values: Any, x: Any) -> bool:
+def _looks_ahead(state: TrainState) -> bool:
     """Whether the optimizer is `lookahead`, whose steps back are no steps along a gradient."""
-    state = jax.eval_shape(lambda key: init_state(make, values, key, x).opt_state, jax.random.key(0))
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, LookaheadState))
+    nodes = jax.tree.leaves(state.opt_state, is_leaf=lambda node: isinstance(node, LookaheadState))
     return any(isinstance(node, LookaheadState) for node in nodes)
 
 
@@ -182,8 +182,8 @@ def rate_numbers(losses: np.ndarray) -> dict[str, float]:
 
 
 def suggested(losses: np.ndarray) -> float:
-    """The factor that reached the lowest loss; of those within 2 % of it the one nearest to 1."""
-    low = losses.min()
+    """The factor of `RANGE` that reached the lowest loss; of those within 2 % of it the one nearest to 1."""
+    low = np.nanmin(losses)
     if not math.isfinite(low):
         return RANGE[0]
     good = [f for f, loss in zip(RANGE, losses, strict=True) if loss <= low + 0.02 * abs(low)]
@@ -199,55 +199,38 @@ def tiny_sample(examples: Examples) -> Any:
     return _take(examples, np.concatenate(rows))
 
 
-def reached(
-    make: Make,
-    values: Any,
-    factor: Any,
-    key: Any,
-    batches: Batch,
-    means: Moments | None,
-    *,
-    penalized: bool = True,
-) -> jax.Array:
-    """The mean loss of the last quarter of a short run; infinite where it is no number."""
-    losses = trained_for(make, values, factor, key, batches, means, penalized=penalized)
-    last = losses[-(len(losses) // 4) :].mean()
-    return jnp.where(jnp.isfinite(last), last, jnp.inf)
-
-
-def _learnt_by_heart(
-    make: Make, values: Any, key: Any, sample: Any, means: Moments | None
-) -> tuple[float, float, float]:
+def _learnt_by_heart(make: Make, values: Any, state: TrainState, sample: Any) -> tuple[float, float, float]:
     """At the first rate that does it, else at the best: accuracy, loss above the lowest, factor."""
     tried = []
     for factor in OVERFIT_FACTORS:
-        right, excess = map(float, _overfit(make, values, factor, key, sample, means))
+        right, excess = map(float, _overfit(make, values, factor, state, sample))
         tried.append((right, excess, factor))
         if excess <= 0.01 and not right < 1:
             return tried[-1]
     return max(tried, key=lambda t: (0 if math.isnan(t[0]) else t[0], -t[1]))
 
 
-def _gradient_error(make: Make, values: Any, key: Any, examples: Any, means: Moments | None) -> float:
+def _gradient_error(make: Make, values: Any, draws: list[TrainState], examples: Any) -> float:
     """The largest relative error of the loss's gradient in float64, by some numbers of each array.
 
-    A step over a kink shows as an error too, but by chance: a large one is looked for again from other
-    initial values, three times at most, and the smallest counts.
+    A step over a kink shows as an error too, but by chance, and rarely where it is short: a large one is
+    looked for again from other initial values, three times at most, and the smallest counts.
     """
     errors: list[float] = []
-    while len(errors) < 3 and (not errors or errors[-1] > CHECKS["gradients"].warn):
-        state = init_state(make, values, jax.random.fold_in(key, len(errors)), examples.x, means)
+    for state in draws[:3]:
         task = task_at(make, values, state.step)
         net = in_full_precision(without_noise(task.net))
 
         def loss(params: Any, state: Any = state, task: Any = task, net: Any = net) -> jax.Array:
-            x = network_input(examples.x, means).astype(jax.tree.leaves(params)[0].dtype)
-            outputs, _ = net.apply(params, state.state, x, train=True, key=key)
+            x = network_input(examples.x, state.moments).astype(jax.tree.leaves(params)[0].dtype)
+            outputs, _ = net.apply(params, state.state, x, train=True, key=state.key)
             return task.loss(outputs, examples.y).mean()
 
         if not jax.tree.leaves(state.params):
             return math.nan
-        errors.append(check_gradients(loss, state.params, samples=3).largest)
+        errors.append(check_gradients(loss, state.params, step=1e-7, samples=3).largest)
+        if errors[-1] <= CHECKS["gradients"].warn:
+            break
     return min(errors)
 
 
@@ -270,6 +253,7 @@ def _at_peak(hyperparameters: Any) -> Any:
     return jax.tree.map(peak, hyperparameters, is_leaf=callable)
 
 
+_init = jax.jit(init_state, static_argnums=0)
 _at_start = jax.jit(at_start, static_argnums=0)
-_reached = jax.jit(reached, static_argnums=0, static_argnames="penalized")
+_range_test = jax.jit(range_test, static_argnums=0)
 _overfit = jax.jit(overfit, static_argnums=0)

@@ -11,32 +11,31 @@ from jax import lax
 
 from fnn._tree import combine, paths
 from fnn._types import Array, Key, Params
-from fnn.data import Moments
 from fnn.nn import Layer
 from fnn.nn._layer import _serial as series
-from fnn.nn._layer import as_layer, intermediates, walk
+from fnn.nn._layer import apply_watched, as_layer, walk
 from fnn.optim import Optimizer, accuracy, apply_updates, global_norm
-from fnn.train._state import Batch, Make, Task, TrainState, init_state, network_input, task_at
+from fnn.train._state import Batch, Make, Task, TrainState, network_input, task_at
 from fnn.train._step import has_classes, train_step
 
 RECTIFIERS = ("relu", "relu6")
 TAILS: dict[str, tuple[float, float]] = {"sigmoid": (0.02, 0.98), "tanh": (-0.96, 0.96)}
 """Beyond these outputs the slope is below a tenth of its largest."""
 
-_SEEDS = 8
+RANGE = tuple(10.0 ** (power / 2) for power in range(-6, 7))
+"""The factors of the configured rate that the range test knows: 10⁻³ to 10³ by half powers of ten."""
 _MEMORY_STEPS = 100
 
 
 def at_start(
-    make: Make, hyperparameters: Any, key: Key, examples: Any, moments: Moments | None = None
+    make: Make, hyperparameters: Any, starts: TrainState, examples: Any
 ) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
-    """What one batch says of network, loss and optimizer, over 8 draws of the initial values.
+    """What one batch says of network, loss and optimizer, over several draws of the initial values.
 
     Args:
         make, hyperparameters: see `fnn.fit`; numbers, no schedules.
-        key: decides the initial values and the masks.
+        starts: states before the first step, stacked, each of a key of its own.
         examples: some hundred raw training examples with their targets, `(x, y)` by name.
-        moments: of the training inputs.
 
     Returns:
         A scalar for each check of the start, by its id, NaN where it does not apply; beside them `loss`,
@@ -45,11 +44,14 @@ def at_start(
         "dead": …, "saturated": …}}`, in network order outside of `jit`.
     """
     measured, layers, grads = lax.map(
-        lambda key: _one_start(make, hyperparameters, key, examples, moments), jax.random.split(key, _SEEDS)
+        lambda state: _one_start(make, hyperparameters, state, examples), starts
     )
     numbers = {name: _OVER_DRAWS.get(name, jnp.mean)(values) for name, values in measured.items()}
-    optimizer = task_at(make, hyperparameters, jnp.zeros((), jnp.int32)).optimizer
-    numbers |= _of_optimizer(optimizer, jax.tree.map(lambda leaf: leaf[0], grads))
+    # What does not depend on luck is asked of the first draw alone.
+    first, gradient = jax.tree.map(lambda leaf: leaf[0], (starts, grads))
+    task = task_at(make, hyperparameters, first.step)
+    numbers["independence"] = _independence(task, first, network_input(examples.x, first.moments), examples.y)
+    numbers |= _of_optimizer(task.optimizer, gradient)
     return numbers, jax.tree.map(jnp.mean, layers)
 
 
@@ -66,18 +68,20 @@ _OVER_DRAWS: dict[str, Callable[[Array], Array]] = {
 
 
 def _one_start(
-    make: Make, hyperparameters: Any, key: Key, examples: Any, moments: Moments | None
+    make: Make, hyperparameters: Any, state: TrainState, examples: Any
 ) -> tuple[dict[str, Array], dict[str, dict[str, Array]], Params]:
     """The numbers of one draw, its layers and its gradient."""
-    state = init_state(make, hyperparameters, key, examples.x, moments)
     task = task_at(make, hyperparameters, state.step)
-    x, y = network_input(examples.x, moments), examples.y
+    x, y = network_input(examples.x, state.moments), examples.y
     quiet = without_noise(task.net)
     frozen, trained = task.cut(state.params)
 
-    def data_loss(trained: Params) -> tuple[Array, tuple[Array, Any]]:
-        outputs, after = quiet.apply(combine(frozen, trained), state.state, x, train=True, key=key)
-        return task.loss(outputs, y).mean(), (outputs, after)
+    def data_loss(trained: Params) -> tuple[Array, tuple]:
+        outputs, after, by_layer = apply_watched(
+            quiet, combine(frozen, trained), state.state, x, train=True, key=state.key
+        )
+        seen = lax.stop_gradient((outputs, after, by_layer))
+        return task.loss(outputs, y).mean(), (*seen[:2], *_layers(quiet, state.params, seen[2]))
 
     def penalty(trained: Params) -> Array:
         params = combine(frozen, trained)
@@ -90,13 +94,12 @@ def _one_start(
 
     # A last layer that starts at zero, which is usual, hides the rest from the first gradient alone.
     first, second = _two(lax.scan(descend, trained, length=2)[1])
-    ((loss, (outputs, after)), grads), (_, later) = first, second
+    ((loss, (outputs, after, signal, layers)), grads), (_, later) = first, second
     pull = jax.grad(penalty)(trained)
     sizes = jnp.stack(
         [penalty(jax.tree.map(lambda w, size=size: size * w, trained)) for size in (0, 1, 10, 100)]
     )
     has_penalty = bool(task.penalties)
-    signal, layers = _layers(quiet, state, x, key)
     numbers = {
         "loss": loss,
         "loss_with_penalty": loss + sizes[1],
@@ -109,8 +112,7 @@ def _one_start(
         "state_updates": _share(
             [jnp.any(old != new) for old, new in zip(_leaves(state.state), _leaves(after), strict=True)]
         ),
-        "noise": _noise(task.net, quiet, state, x, key, outputs),
-        "independence": _independence(task, state, x, y),
+        "noise": _noise(task.net, quiet, state, x, outputs),
         **signal,
         **(_outputs(task, outputs, y, loss) if has_classes(y) else {}),
     }
@@ -145,12 +147,11 @@ def _outputs(task: Task, outputs: Array, y: Array, loss: Array) -> dict[str, Arr
 
 
 def _layers(
-    net: Layer, state: TrainState, x: Array, key: Key
+    net: Layer, params: Params, outputs: dict[str, Array]
 ) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
     """How the signal fares from layer to layer: the numbers of the checks, and those of each layer."""
     layers = dict(walk(net))
-    outputs = intermediates(net, state.params, state.state, x, train=True, key=key)
-    between = hidden(layers, state.params)
+    between = hidden(layers, params)
     spreads = jnp.stack([spread(outputs[path]) for path in between] or [jnp.full((), jnp.nan)])
     dead, saturated = shares(layers, outputs)
     numbers = {
@@ -198,7 +199,7 @@ def shares(layers: dict[str, Layer], outputs: dict[str, Array]) -> tuple[dict[st
     return dead, saturated
 
 
-def _noise(net: Layer, quiet: Layer, state: TrainState, x: Array, key: Key, signal: Array) -> Array:
+def _noise(net: Layer, quiet: Layer, state: TrainState, x: Array, signal: Array) -> Array:
     """How far dropout and the like spread an output, against the spread of outputs without them."""
     if quiet is net:
         return jnp.asarray(jnp.nan)
@@ -206,7 +207,7 @@ def _noise(net: Layer, quiet: Layer, state: TrainState, x: Array, key: Key, sign
     def outputs(key: Key) -> Array:
         return net.apply(state.params, state.state, x, train=True, key=key)[0]
 
-    drawn = jax.vmap(outputs)(jax.random.split(key, 8))
+    drawn = jax.vmap(outputs)(jax.random.split(state.key, 8))
     return drawn.var(0).mean() / signal.var(0).mean()
 
 
@@ -227,28 +228,27 @@ def _independence(task: Task, state: TrainState, x: Array, y: Array) -> Array:
 def _of_optimizer(optimizer: Optimizer, grads: Params) -> dict[str, Array]:
     """Clipping and memory of an optimizer, told by what it does to the gradient of the first draw."""
     zeros = jax.tree.map(jnp.zeros_like, grads)
+    start = optimizer.init(zeros), zeros
 
-    def first(grads: Params) -> Params:
-        return optimizer.update(grads, optimizer.init(zeros), zeros)[0]
+    def follow(carry: tuple[Any, Any], scale: Array) -> tuple[Any, tuple[Array, Array]]:
+        state, params = carry
+        given = jax.tree.map(lambda g: (scale * g).astype(g.dtype), grads)
+        updates, state = optimizer.update(given, state, params)
+        after = state, apply_updates(params, updates)
+        after = jax.tree.map(lambda fresh, leaf: jnp.where(scale == tiny, fresh, leaf), start, after)
+        return after, (global_norm(updates), _along(updates, grads))
 
+    # One tiny step and back; then the gradient holds for 100 steps, and then it turns.
+    tiny = 1e-6
+    scales = jnp.concatenate([jnp.full(1, tiny), jnp.ones(_MEMORY_STEPS), -jnp.ones(_MEMORY_STEPS)])
+    _, ((tiny_size, *sizes), along) = lax.scan(follow, start, scales)
     # A clipped gradient gives the same step when it is a million times smaller. So it does to Adam, whose
     # step, though, does not point along the gradient.
-    scaled = jax.tree.map(lambda g: jnp.stack([g, g * 1e-6]), grads)
-    step, tiny = _two(lax.map(first, scaled))
-    size, tiny_size = global_norm(step), global_norm(tiny)
-    aligned = _along(step, grads) > 0.999 * size * global_norm(grads)
-    clipped = jnp.where(aligned & (size > 0), 1e6 * tiny_size / size, 1.0)
-
-    def follow(carry: tuple[Any, Any], sign: Array) -> tuple[Any, Array]:
-        state, params = carry
-        given = jax.tree.map(lambda g: (sign * g).astype(g.dtype), grads)
-        updates, state = optimizer.update(given, state, params)
-        return (state, apply_updates(params, updates)), _along(updates, grads)
-
-    # The gradient holds for 100 steps and then turns: for how long do the updates go on as before?
-    signs = jnp.concatenate([jnp.ones(_MEMORY_STEPS), -jnp.ones(_MEMORY_STEPS)])
-    _, along = lax.scan(follow, (optimizer.init(zeros), zeros), signs)
-    # One that accumulates gradients, and stands still at most steps, cannot be told so.
+    size, along = sizes[0], along[1:]
+    aligned = along[0] > 0.999 * size * global_norm(grads)
+    clipped = jnp.where(aligned & (size > 0), tiny_size / (tiny * size), 1.0)
+    # For how long do the updates go on as before? One that accumulates gradients, and stands still at most
+    # steps, cannot be told so.
     moves = (along != 0).mean() > 0.9
     return {
         "clipping": jnp.where(moves, clipped, jnp.nan),
@@ -263,25 +263,54 @@ def _along(updates: Params, grads: Params) -> Array:
     )
 
 
+def range_test(
+    make: Make, hyperparameters: Any, state: TrainState, batches: Batch, pull: Array | float = 1.0
+) -> tuple[Array, Array]:
+    """The loss that a short run reaches at each of several learning rates, as one program.
+
+    Whole powers of ten come first, then the half powers beside the best of them; at last the best of all
+    runs on blank inputs.
+
+    Args:
+        make, hyperparameters, state, batches, pull: see `trained_for`.
+
+    Returns:
+        The mean loss of the last quarter of the steps for each factor of `RANGE`, infinite where it is no
+        number and NaN where the factor was not tried; and that on blank inputs.
+    """
+    whole, blank = len(RANGE[::2]), len(RANGE[::2]) + 2
+
+    def turn(losses: Array, number: Array) -> tuple[Array, Array]:
+        low = jnp.where(jnp.isnan(losses), jnp.inf, losses)
+        beside = 2 * low[::2].argmin() + jnp.where(number == whole, -1, 1)
+        place = jnp.select([number < whole, number < blank], [2 * number, beside], low.argmin())
+        place = place.clip(0, len(RANGE) - 1)
+        x = jnp.where(number == blank, jnp.zeros((), batches.x.dtype), batches.x)
+        run = trained_for(make, hyperparameters, jnp.array(RANGE)[place], state, batches._replace(x=x), pull)
+        last = run[-(len(run) // 4) :].mean()
+        last = jnp.where(jnp.isfinite(last), last, jnp.inf)
+        return jnp.where(number == blank, losses, losses.at[place].set(last)), last
+
+    losses, reached = lax.scan(turn, jnp.full(len(RANGE), jnp.nan), jnp.arange(blank + 1))
+    return losses, reached[-1]
+
+
 def trained_for(
     make: Make,
     hyperparameters: Any,
     factor: Array | float,
-    key: Key,
+    state: TrainState,
     batches: Batch,
-    moments: Moments | None,
-    *,
-    penalized: bool = True,
+    pull: Array | float = 1.0,
 ) -> Array:
     """The training loss of each of a few steps, without penalty, with all updates `factor` times as large.
 
     Args:
         make, hyperparameters: see `fnn.fit`; numbers, no schedules.
         factor: of the learning rate.
-        key: of the run.
+        state: before the first step.
         batches: raw examples, each leaf with an axis (steps, batch, …).
-        moments: of the training inputs.
-        penalized: whether the penalties are trained on.
+        pull: a factor of the penalties that are trained on.
 
     Returns:
         (steps,).
@@ -289,11 +318,8 @@ def trained_for(
 
     def scaled(values: Any) -> Task:
         task = Task(*make(values))
-        scaled = task._replace(optimizer=scaled_optimizer(task.optimizer, factor))
-        return scaled if penalized else scaled._replace(penalties=())
-
-    first = jax.tree.map(lambda leaf: leaf[0], batches)
-    state = init_state(scaled, hyperparameters, key, first.x, moments)
+        penalties = tuple(lambda params, own=own: pull * own(params) for own in task.penalties)
+        return task._replace(optimizer=scaled_optimizer(task.optimizer, factor), penalties=penalties)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Array]:
         state, metrics = train_step(scaled, hyperparameters, state, batch)
@@ -306,30 +332,38 @@ def overfit(
     make: Make,
     hyperparameters: Any,
     factor: Array | float,
-    key: Key,
+    state: TrainState,
     examples: Any,
-    moments: Moments | None,
     *,
     steps: int = 300,
 ) -> tuple[Array, Array]:
     """Train on a few examples alone, without penalties, dropout and augmentation, until they are learnt.
+
+    Args:
+        make, hyperparameters, factor, state: see `trained_for`.
+        examples: raw, `(x, y)` by name.
+        steps: at most.
 
     Returns:
         The accuracy at the end (NaN without classes), and how far the mean loss is above the lowest that any
         outputs have: with label smoothing that is not 0. Without classes it is relative to the loss at the
         start.
     """
-    state = init_state(make, hyperparameters, key, examples.x, moments)
     task = task_at(make, hyperparameters, state.step)
     net, optimizer = without_noise(task.net), scaled_optimizer(task.optimizer, factor)
-    x, y = network_input(examples.x, moments), examples.y
+    x, y = network_input(examples.x, state.moments), examples.y
     frozen, trained = task.cut(state.params)
-    first = net.apply(state.params, state.state, x, train=True, key=key)[0]
-    floor = _lowest_loss(task, first, y)
-    unit = 1.0 if has_classes(y) else jnp.maximum(jnp.abs(task.loss(first, y).mean() - floor), 1e-9)
+
+    def apply(trained: Params) -> Array:
+        return net.apply(combine(frozen, trained), state.state, x, train=True, key=state.key)[0]
+
+    floor = _lowest_loss(task, jax.eval_shape(apply, trained), y)
+    unit: Array | float = 1.0
+    if not has_classes(y):
+        unit = jnp.maximum(jnp.abs(task.loss(apply(trained), y).mean() - floor), 1e-9)
 
     def loss(trained: Params) -> tuple[Array, Array]:
-        outputs, _ = net.apply(combine(frozen, trained), state.state, x, train=True, key=key)
+        outputs = apply(trained)
         right = accuracy(outputs, y).mean() if has_classes(y) else jnp.asarray(jnp.nan)
         return task.loss(outputs, y).mean(), right
 
@@ -349,8 +383,8 @@ def overfit(
     return right, jnp.where(jnp.isnan(excess), jnp.inf, excess)
 
 
-def _lowest_loss(task: Task, outputs: Array, y: Array) -> Array:
-    """The mean loss of the best outputs: those that favour each right class by the same number.
+def _lowest_loss(task: Task, outputs: Any, y: Array) -> Array:
+    """The mean loss of the best outputs of this shape: those that favour each right class by the same number.
 
     Where targets are probabilities, their logarithms are the best logits; else the lowest loss is 0.
     """

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.tune._start import at_start, overfit, trained_for, without_noise
+from fnn.train import Batch
+from fnn.tune._start import RANGE, at_start, overfit, range_test, trained_for, without_noise
 
 KEY = jax.random.key(0)
 RANDOM = np.random.default_rng(0)
@@ -45,7 +46,16 @@ def make(values, *, freeze=()):
     )
 
 
-measured = jax.jit(lambda *given: at_start(*given)[0], static_argnums=0)
+def draws(make, values, key, examples):
+    """Eight states before the first step."""
+    return jax.vmap(lambda key: fnn.init_state(make, values, key, examples.x))(jax.random.split(key, 8))
+
+
+def start(make, values, key, examples):
+    return at_start(make, values, draws(make, values, key, examples), examples)
+
+
+measured = jax.jit(lambda *given: start(*given)[0], static_argnums=0)
 
 
 def measure(values):
@@ -153,7 +163,7 @@ def test_the_loss_at_the_start_is_expected_above_ln_c():
 
 
 def test_the_penalty_is_added_to_the_loss_at_the_start():
-    numbers, _ = at_start(
+    numbers, _ = start(
         linear_make(fnn.sgd(0.1), penalties=(partial(fnn.l2, strength=0.1),)), (), KEY, EXAMPLES
     )
     squares = [
@@ -194,7 +204,7 @@ def test_layers_without_dropout_are_the_same_network():
 
 def test_layers_are_measured_by_path():
     net = fnn.serial(fnn.linear(6), fnn.relu, fnn.linear(5), fnn.tanh)
-    _, found = at_start(linear_make(fnn.sgd(0.1), net=net), (), KEY, EXAMPLES)
+    _, found = start(linear_make(fnn.sgd(0.1), net=net), (), KEY, EXAMPLES)
     hidden, end = [], []
     for key in jax.random.split(KEY, 8):
         params = fnn.init_state(linear_make(fnn.sgd(0.1), net=net), (), key, X).params
@@ -209,17 +219,19 @@ def test_layers_are_measured_by_path():
 
 def test_a_few_examples_are_learnt_by_heart_and_not_where_nothing_learns():
     few = fnn.Examples(X[:8], Y[:8])
-    right, excess = overfit(make, SOUND, 1.0, KEY, few, None)
+    right, excess = overfit(make, SOUND, 1.0, fnn.init_state(make, SOUND, KEY, few.x), few)
     assert float(right) == 1
     assert float(excess) <= 0.01
-    right, excess = overfit(make, SOUND | {"rate": 0.0}, 1.0, KEY, few, None, steps=20)
+    still = SOUND | {"rate": 0.0}
+    right, excess = overfit(make, still, 1.0, fnn.init_state(make, still, KEY, few.x), few, steps=20)
     assert float(right) < 1
     assert float(excess) > 0.1
 
 
 def test_label_smoothing_does_not_keep_a_sample_from_being_learnt():
     smooth = linear_make(fnn.adam(0.1), loss=partial(fnn.softmax_cross_entropy, label_smoothing=0.2))
-    _, excess = overfit(smooth, (), 1.0, KEY, fnn.Examples(X[:8], Y[:8]), None)
+    few = fnn.Examples(X[:8], Y[:8])
+    _, excess = overfit(smooth, (), 1.0, fnn.init_state(smooth, (), KEY, few.x), few)
     assert abs(float(excess)) <= 0.02
 
 
@@ -229,10 +241,11 @@ def test_a_regression_is_judged_relative_to_where_it_starts(scale):
         return fnn.serial(fnn.linear(1)), fnn.mean_squared_error, fnn.sgd(0.1)
 
     few = fnn.Examples(X[:6], (scale * X[:6, :1]).astype(np.float32))
-    right, excess = overfit(regression, (), 1.0, KEY, few, None)
+    state = fnn.init_state(regression, (), KEY, few.x)
+    right, excess = overfit(regression, (), 1.0, state, few)
     assert np.isnan(right)
     assert float(excess) <= 0.01
-    assert float(overfit(regression, (), 0.0, KEY, few, None, steps=3)[1]) == pytest.approx(1)
+    assert float(overfit(regression, (), 0.0, state, few, steps=3)[1]) == pytest.approx(1)
 
 
 def test_probabilities_as_targets_have_their_entropy_as_the_lowest_loss():
@@ -241,7 +254,8 @@ def test_probabilities_as_targets_have_their_entropy_as_the_lowest_loss():
 
     targets = np.full((6, 4), 0.1, np.float32)
     targets[np.arange(6), np.arange(6) % 4] = 0.7
-    _, excess = overfit(soft, (), 1.0, KEY, fnn.Examples(X[:6], targets), None)
+    few = fnn.Examples(X[:6], targets)
+    _, excess = overfit(soft, (), 1.0, fnn.init_state(soft, (), KEY, few.x), few)
     assert abs(float(excess)) <= 0.01
 
 
@@ -251,9 +265,45 @@ def test_a_short_run_with_a_factor_is_that_of_the_rate_times_the_factor():
 
     rows = np.arange(60).reshape(5, 12)
     mask, visit = jnp.ones(rows.shape, bool), None
-    from fnn.train import Batch
-
     batches = Batch(jnp.asarray(X[rows]), jnp.asarray(Y[rows]), mask, visit)
-    scaled = trained_for(sgd_make, 0.1, 3.0, KEY, batches, None)
-    np.testing.assert_allclose(scaled, trained_for(sgd_make, 0.3, 1.0, KEY, batches, None), rtol=1e-5)
-    assert not np.allclose(scaled, trained_for(sgd_make, 0.1, 1.0, KEY, batches, None), rtol=1e-3)
+    state = fnn.init_state(sgd_make, 0.1, KEY, X)
+    scaled = trained_for(sgd_make, 0.1, 3.0, state, batches)
+    np.testing.assert_allclose(scaled, trained_for(sgd_make, 0.3, 1.0, state, batches), rtol=1e-5)
+    assert not np.allclose(scaled, trained_for(sgd_make, 0.1, 1.0, state, batches), rtol=1e-3)
+
+
+def linear_run(x, y, kernel, factor, strength):
+    """Softmax regression by gradient descent on one batch after the other, in NumPy: the losses."""
+    losses = []
+    for inputs, labels in zip(x.astype(float), y, strict=True):
+        z = inputs @ kernel
+        log_shares = z - np.logaddexp.reduce(z, 1, keepdims=True)
+        losses.append(-log_shares[np.arange(len(labels)), labels].mean())
+        slope = inputs.T @ (np.exp(log_shares) - np.eye(4)[labels]) / len(labels) + 2 * strength * kernel
+        kernel = kernel - 0.1 * factor * slope
+    return np.mean(losses[-(len(losses) // 4) :])
+
+
+@pytest.mark.parametrize("pull", [1.0, 0.0])
+def test_the_range_test_tries_powers_of_ten_and_what_lies_beside_the_best(pull):
+    make = linear_make(fnn.sgd(0.1), penalties=(partial(fnn.l2, strength=0.05),))
+    rows = np.arange(96).reshape(8, 12) % 64
+    batches = Batch(jnp.asarray(X[rows]), jnp.asarray(Y[rows]), jnp.ones(rows.shape, bool), None)
+    state = fnn.init_state(make, (), KEY, X)
+    losses, blank = jax.jit(range_test, static_argnums=0)(make, (), state, batches, pull)
+    kernel = np.asarray(state.params["linear_1"]["kernel"], float)
+    expected = [linear_run(X[rows], Y[rows], kernel, factor, 0.05 * pull) for factor in RANGE]
+    tried = np.flatnonzero(~np.isnan(losses))
+    best = 2 * int(np.argmin(expected[::2]))
+    assert 0 < best < 12
+    assert set(tried) == {*range(0, 13, 2), best - 1, best + 1}
+    np.testing.assert_allclose(losses[tried][:9], np.array(expected)[tried][:9], rtol=1e-3)
+    assert float(blank) == pytest.approx(math.log(4), rel=1e-5)
+
+
+def test_a_rate_at_the_end_of_the_range_has_one_neighbour():
+    make = linear_make(fnn.sgd(1e-6))
+    rows = np.arange(96).reshape(8, 12) % 64
+    batches = Batch(jnp.asarray(X[rows]), jnp.asarray(Y[rows]), jnp.ones(rows.shape, bool), None)
+    losses, _ = range_test(make, (), fnn.init_state(make, (), KEY, X), batches)
+    assert set(np.flatnonzero(~np.isnan(losses))) == {*range(0, 13, 2), 11}
