@@ -1,4 +1,4 @@
-"""The report of a run: one page that needs nothing else."""
+"""The report of a run or of a search: one page that needs nothing else."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ _CAPTIONS = {
     "layers": "What the layers did while the run trained, by layer and step: how large each update "
     "was beside its parameters (about 1e-3 is usual), and what the probed examples showed.",
     "mistakes": "The worst mistakes: true → predicted class, with the probability of the prediction.",
+}
+_SEARCH_CAPTIONS = {
+    "budget": "The best score so far, after so many epochs of all trials together.",
+    "hyperparameters": "The score of every trial against each hyperparameter, and the share of the variation "
+    "between trials that it explains.",
+    "parallel": "Every trial as a line through its hyperparameters; the darker, the better.",
+    "curves": "The learning curve of every trial; the darker, the better it ended.",
+    "rungs": "For how many epochs each trial was trained.",
 }
 
 _PAGE = Template("""\
@@ -91,22 +99,84 @@ def write_report(directory: Path) -> Path:
     epochs = [json.loads(line) for line in _text(directory, "metrics.jsonl").splitlines()]
     environment = json.loads(_text(directory, "environment.json"))
     summary, findings = directory / "summary.txt", directory / "findings.json"
-    parts = {name: part for name, part in results.items() if isinstance(part, dict)}
-    facts = {name: part for name, part in results.items() if name not in (*parts, "stopped")}
+    parts, facts = _parts(results)
     sections = [
         ("Results", _numbers(parts)),
-        ("Figures", "\n".join(map(_figure, _images(directory / "figures")))),
+        ("Figures", _figures(directory / "figures", _CAPTIONS)),
         ("Diagnosis", _findings(json.loads(findings.read_text()) if findings.exists() else [])),
         ("Epochs", _epochs(epochs)),
         ("Network", f"<pre>{escape(summary.read_text('utf-8'))}</pre>" if summary.exists() else ""),
         ("Config", f"<pre>{escape(_text(directory, 'config.toml'))}</pre>"),
         ("Environment", _words(environment)),
     ]
+    return _page(directory, _headline(parts), facts, results.get("stopped") or "", sections)
+
+
+def write_search_report(directory: Path, trials: Sequence[Mapping[str, Any]]) -> Path:
+    """Write `report.html` from what the directory of a finished search holds.
+
+    Args:
+        directory: of the search, with `results.json`, `figures/`, `config.toml`, `environment.json`, and
+            with `best.toml` unless every trial diverged.
+        trials: the lines of `trials.jsonl` to show, the best first.
+
+    Returns:
+        The path of the page.
+    """
+    results = json.loads(_text(directory, "results.json"))
+    parts, facts = _parts(results)
+    best = directory / "best.toml"
+    paths = list(dict.fromkeys(path for trial in trials for path in trial["hyperparameters"]))
+    chosen = {trial["trial"]: trial["hyperparameters"] for trial in trials}
+    again = [
+        (str(one["trial"]), _score(one), *(_value(chosen[one["trial"]].get(path, "–")) for path in paths))
+        for one in results["finalists"]
+    ]
+    rows = [
+        (
+            str(trial["trial"]),
+            "diverged" if trial["diverged"] else _score(trial),
+            _value(trial["epochs"]),
+            *(_value(trial["hyperparameters"].get(path, "–")) for path in paths),
+        )
+        for trial in trials
+    ]
+    sections = [
+        (
+            "The best, trained again with fresh seeds",
+            _table(["trial", "score", *paths], again) if again else "",
+        ),
+        ("The best of them, trained as a run", _numbers(parts)),
+        ("Figures", _figures(directory / "figures", _SEARCH_CAPTIONS)),
+        ("Trials", _folded(f"all {len(rows)}", _table(["trial", "score", "epochs", *paths], rows))),
+        ("Config", f"<pre>{escape(_text(directory, 'config.toml'))}</pre>"),
+        ("best.toml", f"<pre>{escape(best.read_text('utf-8'))}</pre>" if best.exists() else ""),
+        ("Environment", _words(json.loads(_text(directory, "environment.json")))),
+    ]
+    return _page(directory, _headline(parts), facts, " ".join(results["notes"]), sections)
+
+
+def _parts(results: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The figures of each part of the data, and the single facts."""
+    parts = {name: part for name, part in results.items() if isinstance(part, dict)}
+    facts = {
+        name: part
+        for name, part in results.items()
+        if name != "stopped" and not isinstance(part, dict | list)
+    }
+    return parts, facts
+
+
+def _page(
+    directory: Path, headline: str, facts: Mapping[str, Any], said: str, sections: Sequence[tuple[str, str]]
+) -> Path:
+    """Write the page: a headline, a line of facts, what has to be said first, and the sections that have
+    something."""
     page = _PAGE.substitute(
         title=escape("/".join(directory.resolve().parts[-2:])),
-        headline=escape(_headline(parts)),
+        headline=escape(headline),
         facts=escape(" · ".join(f"{_name(name)} {_value(value)}" for name, value in facts.items())),
-        stopped=f'<p class="stopped">{escape(results["stopped"])}</p>' if results.get("stopped") else "",
+        stopped=f'<p class="stopped">{escape(said)}</p>' if said else "",
         sections="\n".join(
             f"<section>\n<h2>{name}</h2>\n{body}\n</section>" for name, body in sections if body
         ),
@@ -120,7 +190,7 @@ def _text(directory: Path, name: str) -> str:
     try:
         return (directory / name).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise FileNotFoundError(f"{directory} has no {name}, so it is not a run to report on") from None
+        raise FileNotFoundError(f"{directory} has no {name}, so there is nothing to report on") from None
 
 
 def _headline(parts: Mapping[str, Mapping[str, Any]]) -> str:
@@ -163,7 +233,17 @@ def _epochs(epochs: Sequence[Mapping[str, Any]]) -> str:
         return ""
     names = list(dict.fromkeys(name for metrics in epochs for name in metrics))
     rows = [[_value(metrics.get(name, "–"), name) for name in names] for metrics in epochs]
-    return f"<details>\n<summary>all {len(epochs)}</summary>\n{_table(map(_name, names), rows)}\n</details>"
+    return _folded(f"all {len(epochs)}", _table(map(_name, names), rows))
+
+
+def _folded(summary: str, body: str) -> str:
+    return f"<details>\n<summary>{summary}</summary>\n{body}\n</details>"
+
+
+def _score(of: Mapping[str, Any]) -> str:
+    """A score with its standard error, where there is one."""
+    error = "" if of["error"] is None else f" ± {_value(of['error'])}"
+    return f"{_value(of['score'])}{error}"
 
 
 def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
@@ -188,18 +268,18 @@ def _words(environment: Mapping[str, Any]) -> str:
     return _lines('<table class="words">', *rows, "</table>") if rows else ""
 
 
-def _images(folder: Path) -> list[Path]:
-    """The figures, those with a caption first."""
-    rank = {name: place for place, name in enumerate(_CAPTIONS)}
-    return sorted(folder.glob("*.png"), key=lambda path: (rank.get(path.stem, len(rank)), path.name))
+def _figures(folder: Path, captions: Mapping[str, str]) -> str:
+    """All of a folder, those with a caption first."""
+    rank = {name: place for place, name in enumerate(captions)}
+    images = sorted(folder.glob("*.png"), key=lambda path: (rank.get(path.stem, len(rank)), path.name))
+    return "\n".join(_figure(path, captions.get(path.stem, _name(path.stem))) for path in images)
 
 
-def _figure(path: Path) -> str:
-    caption = escape(_CAPTIONS.get(path.stem, _name(path.stem)))
+def _figure(path: Path, caption: str) -> str:
     data = b64encode(path.read_bytes()).decode("ascii")
     return (
         f'<figure><img alt="{escape(_name(path.stem))}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 

@@ -29,6 +29,7 @@ from fnn.run._diagnose import finite, with_nan
 from fnn.run._directory import choose, create, environment, write_json
 from fnn.run._prepare import blamed_on, in_file, prepare
 from fnn.run._progress import duration, number
+from fnn.run._report import write_search_report
 from fnn.run._search_figures import draw_search
 from fnn.run._settings import SearchSettings, search_settings
 from fnn.run._train import Stopped, signals, train
@@ -199,7 +200,6 @@ class _Search:
 
     def run(self, console: Console) -> int:
         """Search, train the best again, and write everything down."""
-        started = time.monotonic()
         directory = self._directory or choose(self.config)
         if self._directory is None:
             create(directory)
@@ -217,6 +217,7 @@ class _Search:
                 outcomes = search.run(
                     self.settings.method, self.space, epochs=self.epochs, seed=self.config.seed
                 )
+                searched = search.elapsed
                 finalists = [outcome.trial for outcome in ranked(outcomes) if not outcome.diverged]
                 finalists = finalists[: self.settings.finalists]
                 final = self._engine(
@@ -228,21 +229,32 @@ class _Search:
                 f"fnn: {error}; fnn search {directory} goes on from here", highlight=False, soft_wrap=True
             )
             return error.exit_code
-        notes = search.notes
+
+        def results(*best: Path) -> dict[str, Any]:
+            return self._results(outcomes, again, search.notes, searched + final.elapsed, *best)
+
         draw_search(outcomes, self.space, directory / "figures")
         if not again:
             console.print("every trial diverged; try lower learning rates", highlight=False)
-            write_json(directory / "results.json", self._results(outcomes, (), notes, started))
+            self._finish(directory, results())
             return 1
         best = ranked(again)[0]
         (directory / "best.toml").write_text(tomli_w.dumps(self._best(best.trial)), encoding="utf-8")
         code = self._train_best(directory)
         if code > 1:  # a signal; the search goes on from here
             return code
-        write_json(directory / "results.json", self._results(outcomes, again, notes, started, directory))
+        self._finish(directory, results(directory / "best"))
         shutil.rmtree(directory / "checkpoints", ignore_errors=True)
         _show(directory, console)
         return code
+
+    def _finish(self, directory: Path, results: dict[str, Any]) -> None:
+        """Write what was found: for machines, and as a page."""
+        write_json(directory / "results.json", results)
+        lines = _last_lines(directory)
+        write_search_report(
+            directory, [lines[o.trial.number] for o in ranked(map(as_outcome, lines.values()))]
+        )
 
     def _engine(
         self, directory: Path, stage: str, received: list[int], display: _Table, seeds: int, first: int
@@ -286,8 +298,8 @@ class _Search:
         outcomes: Sequence[Outcome],
         again: Sequence[Outcome],
         notes: Sequence[str],
-        started: float,
-        directory: Path | None = None,
+        seconds: float,
+        best: Path | None = None,
     ) -> dict[str, Any]:
         results: dict[str, Any] = {
             "method": self.settings.method.name,
@@ -300,10 +312,10 @@ class _Search:
                 {"trial": o.trial.number, "score": o.score, "error": o.error} for o in ranked(again)
             ],
         }
-        if directory is not None:
-            run = json.loads((directory / "best" / "results.json").read_text())
+        if best is not None:
+            run = json.loads((best / "results.json").read_text())
             results |= {part: run[part] for part in ("validation", "test") if part in run}
-        return finite({**results, "seconds": round(time.monotonic() - started, 2)})
+        return finite({**results, "seconds": round(seconds, 2)})
 
 
 def _once(trials: Sequence[Trial]) -> Method:
@@ -326,31 +338,27 @@ class Records(Journal):
         lines = [line for line in read_trials(directory) if line["stage"] == stage]
         self._known = {(line["trial"], line["epochs"]): line for line in lines}
         self.seconds = max(about.get("seconds", 0.0) for about in (*lines, self._read()))
-        self._opened = self._saved = time.monotonic()
-
-    def _now(self) -> float:
-        """Seconds of the search so far, those of earlier processes included."""
-        return round(self.seconds + time.monotonic() - self._opened, 3)
+        self._saved = time.monotonic()
 
     def recorded(self, trial: Trial, epochs: int) -> Outcome | None:
         """See `Journal`."""
         line = self._known.get((trial.number, epochs))
         return None if line is None else as_outcome(line)._replace(trial=trial)
 
-    def record(self, outcome: Outcome) -> None:
+    def record(self, outcome: Outcome, *, seconds: float) -> None:
         """See `Journal`."""
-        line = json.dumps(finite({"stage": self._stage, **as_line(outcome), "seconds": self._now()}))
+        line = json.dumps(finite({"stage": self._stage, **as_line(outcome), "seconds": round(seconds, 3)}))
         with self._lines.open("a") as lines:
             lines.write(f"{line}\n")
 
-    def border(self, populations: Sequence[Population], *, must: bool) -> None:
+    def border(self, populations: Sequence[Population], *, must: bool, seconds: float) -> None:
         """See `Journal`."""
         if must or self._received or time.monotonic() - self._saved > _SAVE_EVERY:
-            self._save(populations)
+            self._save(populations, seconds)
         if self._received:
             raise Stopped(self._received[0])
 
-    def _save(self, populations: Sequence[Population]) -> None:
+    def _save(self, populations: Sequence[Population], seconds: float) -> None:
         before = self._read()
         name = f"{self._stage}-{before.get('count', 0) + 1}"
         leaves = {
@@ -368,7 +376,7 @@ class Records(Journal):
             }
             for population in populations
         ]
-        index = {"count": before.get("count", 0) + 1, "name": name, "seconds": self._now()}
+        index = {"count": before.get("count", 0) + 1, "name": name, "seconds": round(seconds, 3)}
         write_json(self._index, finite({**index, "populations": about}))
         if before:
             shutil.rmtree(self._index.parent / before["name"], ignore_errors=True)
@@ -452,6 +460,11 @@ def read_trials(directory: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def _last_lines(directory: Path) -> dict[int, dict[str, Any]]:
+    """What `trials.jsonl` says last of each trial of the search."""
+    return {line["trial"]: line for line in read_trials(directory) if line["stage"] == "search"}
+
+
 # --- what people see ----------------------------------------------------------------------------------------
 
 
@@ -529,8 +542,7 @@ def _breakable(path: str) -> str:
 def _show(directory: Path, console: Console) -> None:
     """What a finished search found."""
     results = json.loads((directory / "results.json").read_text())
-    last = {line["trial"]: line for line in read_trials(directory) if line["stage"] == "search"}
-    console.print(trials_table([as_outcome(line) for line in last.values()]))
+    console.print(trials_table([*map(as_outcome, _last_lines(directory).values())]))
     console.print(
         f"{results['trials']} trials, {results['diverged']} diverged, {results['epochs']:,} epochs in "
         f"{duration(results['seconds'])}",
@@ -538,6 +550,7 @@ def _show(directory: Path, console: Console) -> None:
     )
     for words in _findings(results, directory):
         console.print(words, highlight=False, soft_wrap=True)
+    console.print(f"report: {directory / 'report.html'}", highlight=False, soft_wrap=True)
 
 
 def _findings(results: dict[str, Any], directory: Path) -> Iterator[str]:

@@ -74,11 +74,11 @@ class Journal:
     def recorded(self, trial: Trial, epochs: int) -> Outcome | None:
         """An outcome that an earlier process has written."""
 
-    def record(self, outcome: Outcome) -> None:
-        """Write an outcome down."""
+    def record(self, outcome: Outcome, *, seconds: float) -> None:
+        """Write an outcome down, and how long the search has taken so far, earlier processes included."""
 
-    def border(self, populations: Sequence[Population], *, must: bool) -> None:
-        """Take note of where trials stand between two epochs, in any case or now and then.
+    def border(self, populations: Sequence[Population], *, must: bool, seconds: float) -> None:
+        """Take note of where trials stand between two epochs, in any case or now and then, and of the time.
 
         May raise to stop the search.
         """
@@ -122,7 +122,7 @@ class Engine:
         self.plan, self.replicas, self.mesh, self.report = plan, replicas, mesh, report
         self.journal = journal or Journal()
         self.max_epochs, self.seconds = max_epochs, seconds
-        self.started, self.exhausted = time.monotonic() - self.journal.seconds, False
+        self._began, self.exhausted = time.monotonic() - self.journal.seconds, False
         self.outcomes: dict[int, Outcome] = {}
         self.notes: list[str] = []
         self._shared = self._place(jax.tree.map(jnp.asarray, shared), PartitionSpec())
@@ -156,6 +156,11 @@ class Engine:
             except StopIteration:
                 break
         return self._sorted()
+
+    @property
+    def elapsed(self) -> float:
+        """How many seconds the search has taken, earlier processes included."""
+        return time.monotonic() - self._began
 
     @property
     def used(self) -> int:
@@ -230,7 +235,8 @@ class Engine:
             for row, trial in enumerate(trials):
                 self.outcomes[trial.number] = outcome_of(trial, population.curves[row])
             standing = self._worth_keeping(asked, [*done, population]) or [population]
-            self.journal.border(standing, must=self._keep and population.epoch == epochs)
+            ends = self._keep and population.epoch == epochs
+            self.journal.border(standing, must=ends, seconds=self.elapsed)
             if self.report is not None:
                 numbers = tuple(trial.number for trial in trials)
                 self.report(
@@ -239,7 +245,7 @@ class Engine:
         for row, trial in enumerate(trials):
             if population.curves[row]:
                 self.outcomes[trial.number] = outcome_of(trial, population.curves[row])
-                self.journal.record(self.outcomes[trial.number])
+                self.journal.record(self.outcomes[trial.number], seconds=self.elapsed)
         done.append(population)
 
     def _too_large(self, need: float, trials: int) -> bool:
@@ -262,7 +268,7 @@ class Engine:
     def _spent(self, trials: int) -> bool:
         """Whether another epoch of so many trials is beyond the budget."""
         over = self.max_epochs is not None and self.used + trials > self.max_epochs
-        late = self.seconds is not None and time.monotonic() - self.started > self.seconds
+        late = self.seconds is not None and self.elapsed > self.seconds
         if over or late:
             self._say(
                 f"the budget of {self.max_epochs} epochs is spent"

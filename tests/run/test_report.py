@@ -1,4 +1,4 @@
-"""The report: what it says, that it is escaped, that it stands alone."""
+"""The reports of a run and of a search: what they say, that it is escaped, that they stand alone."""
 
 import base64
 import json
@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fnn.run._report import write_report
+from fnn.run._report import write_report, write_search_report
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -176,6 +176,49 @@ def test_sections_without_content_are_left_out(directory):
 @pytest.mark.parametrize("name", ["config.toml", "results.json", "metrics.jsonl", "environment.json"])
 def test_a_directory_that_holds_no_run_is_named(directory, name):
     (directory / name).unlink()
-    with pytest.raises(FileNotFoundError, match=f"3 has no {name}, so it is not a run to report on"):
+    with pytest.raises(FileNotFoundError, match=f"3 has no {name}, so there is nothing to report on"):
         write_report(directory)
     assert not (directory / "report.html").exists()
+
+
+TRIALS = [
+    {"trial": 4, "hyperparameters": {"a.rate": 0.012345, "<b>": 3}, "score": 0.75, "error": 0.01, "epochs": 3,
+     "diverged": False},
+    {"trial": 2, "hyperparameters": {"a.rate": 0.5}, "score": None, "error": None, "epochs": 1, "diverged": True},
+]  # fmt: skip
+
+
+def search_page(directory, trials=TRIALS, **changes):
+    results = {"method": "halving", "trials": 2, "how": ["vmap"], "notes": ["It was <cut>."], "epochs": 4,
+               "finalists": [{"trial": 4, "score": 0.7, "error": None}], "test": RESULTS["test"]}  # fmt: skip
+    (directory / "results.json").write_text(json.dumps(results | changes))
+    parsed = Page(write_search_report(directory, trials).read_text(encoding="utf-8"))
+    assert not parsed.open
+    return parsed
+
+
+def test_a_search_shows_its_finalists_and_all_trials(directory):
+    (directory / "best.toml").write_text("rate = 0.012345\n")
+    parsed = search_page(directory)
+    words = parsed.words
+    assert "97.22% test accuracy" in words
+    assert "method halving · trials 2 · epochs 4" in words
+    assert "It was <cut>." in words
+    at = words.index("The best, trained again with fresh seeds")
+    assert words[at + 1 : at + 9] == ["trial", "score", "a.rate", "<b>", "4", "0.7", "0.01235", "3"]
+    at = words.index("all 2")
+    assert words[at + 1 : at + 16] == [
+        *("trial", "score", "epochs", "a.rate", "<b>"),
+        *("4", "0.75 ± 0.01", "3", "0.01235", "3"),
+        *("2", "diverged", "1", "0.5", "–"),
+    ]
+    assert "rate = 0.012345\n" in words
+    images = [attributes["alt"] for tag, attributes in parsed.tags if tag == "img"]
+    assert images == ["curves", "a filter", "mistakes"]  # of a search, mistakes have no caption
+
+
+def test_a_search_in_which_all_diverged_has_a_page_too(directory):
+    words = search_page(directory, TRIALS[1:], finalists=[], test={}, notes=[]).words
+    assert "no results" in words
+    assert "diverged" in words
+    assert "best.toml" not in words

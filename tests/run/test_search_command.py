@@ -96,6 +96,7 @@ def test_a_finished_search_prints_its_table_again(searched, monkeypatch, capsys)
     assert "4 trials, 0 diverged, 8 epochs" in output
     assert "trained again with fresh seeds" in output
     assert "on the test set: loss" in output
+    assert f"report: {searched / 'report.html'}" in output
     assert lines_of(searched) == before
     code, again, _ = run(
         monkeypatch, capsys, "search", searched.parent / "small.toml", f'run.directory="{searched}"'
@@ -107,6 +108,7 @@ def test_figures_are_drawn(searched):
     names = {path.name for path in (searched / "figures").iterdir()}
     assert names == {"hyperparameters.png", "parallel.png", "curves.png", "budget.png", "rungs.png"}
     assert not (searched / "checkpoints").exists()
+    assert (searched / "report.html").read_text().count("<img ") == 5
 
 
 def test_another_config_does_not_go_on_with_a_search(searched, monkeypatch, capsys):
@@ -126,11 +128,11 @@ def test_an_interrupted_search_goes_on(config, tmp_path, monkeypatch, capsys):
     directory, borders = tmp_path / "found", []
     border = _search.Records.border
 
-    def interrupted(self, populations, *, must):
+    def interrupted(self, populations, *, must, seconds):
         borders.append([population.epoch for population in populations])
         if len(borders) == 2:
             signal.raise_signal(signal.SIGTERM)
-        border(self, populations, must=must)
+        border(self, populations, must=must, seconds=seconds)
 
     monkeypatch.setattr(_search.Records, "border", interrupted)
     code, _, error = run(monkeypatch, capsys, "search", config, f'run.directory="{directory}"')
@@ -139,9 +141,14 @@ def test_an_interrupted_search_goes_on(config, tmp_path, monkeypatch, capsys):
     assert len(lines_of(directory)) == 4
     earlier = _search.Records(directory, "search", []).seconds
     assert earlier > max(line["seconds"] for line in lines_of(directory))  # of the interrupted epoch too
+    index = directory / "checkpoints" / "search.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"seconds": earlier + 1000}))
     code, _, _ = run(monkeypatch, capsys, "search", directory)
     assert code == 0
-    assert min(line["seconds"] for line in lines_of(directory)[4:] if line["stage"] == "search") > earlier
+    assert (
+        min(line["seconds"] for line in lines_of(directory)[4:] if line["stage"] == "search") > earlier + 1000
+    )
+    assert 1000 < json.loads((directory / "results.json").read_text())["seconds"] < 2000
     # Rungs of 1 and 3 epochs, then the finalists: each epoch once, the interrupted one among them.
     assert borders == [[1], [2], [3], [1], [2], [3]]
     whole = tmp_path / "whole"

@@ -201,10 +201,10 @@ class Memory(Journal):
     def recorded(self, trial, epochs):
         return self.outcomes.get((trial.number, epochs))
 
-    def record(self, outcome):
+    def record(self, outcome, *, seconds):
         self.outcomes[outcome.trial.number, outcome.epochs] = outcome
 
-    def border(self, populations, *, must):
+    def border(self, populations, *, must, seconds):
         self.populations = [p._replace(values=(), mine=jax.device_get(p.mine)) for p in populations]
         self.borders += 1
         if self.borders == self.stop_after:
