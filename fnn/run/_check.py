@@ -9,6 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from rich.console import Console
+from rich.table import Table
 
 import fnn
 from fnn.run._build import Make, make_and_values
@@ -48,6 +49,7 @@ def check_path(
     else:
         show(findings, console)
         if about:
+            console.print(_layers_table(about["layers"]))
             console.print(_range_line(about), highlight=False)
     return exit_code(findings)
 
@@ -82,6 +84,17 @@ def at_peak(config: Config, make: Make) -> Config:
 
     parts = ("model", "loss", "penalties", "optimizer", "augment", "metrics")
     return replace(config, **{name: peak(getattr(config, name)) for name in parts})
+
+
+def _layers_table(layers: dict[str, dict[str, float]]) -> Table:
+    """What the initial values make of the signal, from layer to layer."""
+    numbers = ("mean", "deviation", "dead", "saturated")
+    table = Table("layer at the start", *numbers)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for path, found in layers.items():
+        table.add_row(path, *(f"{found[name]:.3g}" if name in found else "–" for name in numbers))
+    return table
 
 
 def _range_line(about: dict[str, Any]) -> str:

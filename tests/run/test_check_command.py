@@ -48,6 +48,10 @@ def test_a_check_that_fails_ends_in_1_and_is_shown_first(config, monkeypatch, ca
     assert code == 1
     assert output.startswith("FAIL rate_high")
     assert "→ lower the learning rate" in output
+    rows = {line.split("│")[1].strip(): line for line in output.splitlines() if line.startswith("│")}
+    assert list(rows) == ["flatten_1", "linear_1", "relu_1", "head"]
+    assert float(rows["linear_1"].split("│")[3]) == pytest.approx(1.3, abs=0.3)  # Kaiming: about √2
+    assert 0 <= float(rows["relu_1"].split("│")[4]) < 0.5
 
 
 def test_training_records_its_layers_and_is_judged(trained, monkeypatch, capsys):
