@@ -176,18 +176,17 @@ def short_batches(examples: Examples, order: np.ndarray) -> Batch:
 
 
 def rate_numbers(losses: np.ndarray) -> dict[str, float]:
-    """How far the configured rate, the factor 1, is from the one that fell fastest."""
-    power = math.log10(suggested(losses))
+    """How far the configured rate, the factor 1, is from the nearest one within 2 % of the lowest loss."""
+    low = np.nanmin(losses)
+    good = [f for f, loss in zip(RANGE, losses, strict=True) if loss <= low + 0.02 * abs(low)]
+    powers = [math.log10(factor) for factor in good] if math.isfinite(low) else [math.log10(RANGE[0])]
+    power = min(powers, key=abs)
     return {"rate_high": max(0.0, -power), "rate_low": max(0.0, power)}
 
 
 def suggested(losses: np.ndarray) -> float:
-    """The factor of `RANGE` that reached the lowest loss; of those within 2 % of it the one nearest to 1."""
-    low = np.nanmin(losses)
-    if not math.isfinite(low):
-        return RANGE[0]
-    good = [f for f, loss in zip(RANGE, losses, strict=True) if loss <= low + 0.02 * abs(low)]
-    return min(good, key=lambda factor: abs(math.log10(factor)))
+    """The factor of `RANGE` that reached the lowest loss, the smallest where every run diverged."""
+    return RANGE[int(np.nanargmin(losses))]
 
 
 def tiny_sample(examples: Examples) -> Any:

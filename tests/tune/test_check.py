@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.tune._check import _gradient_error, _looks_ahead, rate_numbers
+from fnn.tune._check import _gradient_error, _looks_ahead, rate_numbers, suggested
 
 DATA = fnn.split(fnn.digits(), validation=0.2)
 
@@ -41,7 +41,7 @@ def test_the_range_test_is_reported_whole(sound):
     assert sound.suggested in sound.rates
     assert sound.stable >= sound.suggested
     best = min(sound.losses)
-    assert sound.losses[sound.rates.index(sound.suggested)] <= 1.02 * best
+    assert sound.losses[sound.rates.index(sound.suggested)] == best
 
 
 def test_layers_come_in_network_order(sound):
@@ -164,3 +164,13 @@ def test_dead_units_and_flat_tails_are_counted():
     found = fnn.probe(dead_make, (), state._replace(params=params), x)
     assert float(found["dead_units"]["relu_1"]) == 0.5
     assert float(found["saturated_units"]["tanh_1"]) == pytest.approx(1 / 3)
+
+
+def test_the_configured_rate_is_judged_by_the_nearest_good_one():
+    losses = np.full(13, np.nan)
+    losses[[0, 2, 4, 6, 8, 10, 12]] = [3.0, 2.0, 1.5, 1.015, 1.0, 4.0, np.inf]
+    losses[[7, 9]] = [1.1, 1.2]
+    assert suggested(losses) == pytest.approx(10)
+    assert rate_numbers(losses) == {"rate_high": 0.0, "rate_low": 0.0}
+    losses[6] = 1.05
+    assert rate_numbers(losses) == {"rate_high": 0.0, "rate_low": pytest.approx(1)}
