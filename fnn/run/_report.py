@@ -127,17 +127,17 @@ def write_search_report(directory: Path, trials: Sequence[Mapping[str, Any]]) ->
     parts, facts = _parts(results)
     best = directory / "best.toml"
     paths = list(dict.fromkeys(path for trial in trials for path in trial["hyperparameters"]))
-    chosen = {trial["trial"]: trial["hyperparameters"] for trial in trials}
-    again = [
-        (str(one["trial"]), _score(one), *(_value(chosen[one["trial"]].get(path, "–")) for path in paths))
-        for one in results["finalists"]
-    ]
+    chosen = {
+        trial["trial"]: [_value(trial["hyperparameters"].get(path, "–")) for path in paths]
+        for trial in trials
+    }
+    again = [(str(one["trial"]), _score(one), *chosen[one["trial"]]) for one in results["finalists"]]
     rows = [
         (
             str(trial["trial"]),
             "diverged" if trial["diverged"] else _score(trial),
             _value(trial["epochs"]),
-            *(_value(trial["hyperparameters"].get(path, "–")) for path in paths),
+            *chosen[trial["trial"]],
         )
         for trial in trials
     ]
@@ -297,4 +297,4 @@ def _value(value: Any, name: str = "") -> str:
         return f"{value:.2%}"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

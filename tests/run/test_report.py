@@ -182,8 +182,8 @@ def test_a_directory_that_holds_no_run_is_named(directory, name):
 
 
 TRIALS = [
-    {"trial": 4, "hyperparameters": {"a.rate": 0.012345, "<b>": 3}, "score": 0.75, "error": 0.01, "epochs": 3,
-     "diverged": False},
+    {"trial": 4, "hyperparameters": {"a.rate": 0.012345, "<b>": 3, "c": True}, "score": 0.75, "error": 0.01,
+     "epochs": 3, "diverged": False},
     {"trial": 2, "hyperparameters": {"a.rate": 0.5}, "score": None, "error": None, "epochs": 1, "diverged": True},
 ]  # fmt: skip
 
@@ -205,12 +205,15 @@ def test_a_search_shows_its_finalists_and_all_trials(directory):
     assert "method halving · trials 2 · epochs 4" in words
     assert "It was <cut>." in words
     at = words.index("The best, trained again with fresh seeds")
-    assert words[at + 1 : at + 9] == ["trial", "score", "a.rate", "<b>", "4", "0.7", "0.01235", "3"]
+    assert words[at + 1 : at + 11] == [
+        *("trial", "score", "a.rate", "<b>", "c"),
+        *("4", "0.7", "0.01235", "3", "True"),
+    ]
     at = words.index("all 2")
-    assert words[at + 1 : at + 16] == [
-        *("trial", "score", "epochs", "a.rate", "<b>"),
-        *("4", "0.75 ± 0.01", "3", "0.01235", "3"),
-        *("2", "diverged", "1", "0.5", "–"),
+    assert words[at + 1 : at + 19] == [
+        *("trial", "score", "epochs", "a.rate", "<b>", "c"),
+        *("4", "0.75 ± 0.01", "3", "0.01235", "3", "True"),
+        *("2", "diverged", "1", "0.5", "–", "–"),
     ]
     assert "rate = 0.012345\n" in words
     images = [attributes["alt"] for tag, attributes in parsed.tags if tag == "img"]
