@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -103,6 +104,13 @@ def check(
     batch = _take(data.train, order[:BATCH])
     draws = [_init(make, values, key, batch.x, means) for key in jax.random.split(key, DRAWS)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
+    batches, sample = short_batches(data.train, order), tiny_sample(data.train)
+    with ThreadPoolExecutor() as pool:  # most of the time is compiling, where a program keeps one core busy
+        pool.submit(_at_start.lower(make, values, stacked, batch).compile)
+        pool.submit(_range_test.lower(make, values, draws[0], batches, 1.0).compile)
+        pool.submit(_overfit.lower(make, values, OVERFIT_FACTORS[0], draws[0], sample).compile)
+        gradients = _gradient_error(make, values, draws, _take(data.train, order[:4]))
+
     start, by_layer = jax.tree.map(float, jax.device_get(_at_start(make, values, stacked, batch)))
     numbers |= start
     evidence["initial_loss"] = _about_the_loss(start)
@@ -116,9 +124,7 @@ def check(
         if spreads:
             path = worst(spreads, key=spreads.__getitem__)
             evidence[id] = f"a deviation of {spreads[path]:.3g} in {path}"
-    numbers["gradients"] = _gradient_error(make, values, draws, _take(data.train, order[:4]))
-
-    batches = short_batches(data.train, order)
+    numbers["gradients"] = gradients
     losses, blank = jax.device_get(_range_test(make, values, draws[0], batches, 1.0))
     best = suggested(losses)
     numbers |= rate_numbers(losses)
@@ -130,7 +136,6 @@ def check(
     evidence["rate_high"] = evidence["rate_low"] = says
     numbers["blank"] = float(np.nanmin(losses) / blank) if blank > 0 else math.nan
 
-    sample = tiny_sample(data.train)
     right, excess, factor = _learnt_by_heart(make, values, draws[0], sample)
     numbers |= {"overfit": right, "overfit_loss": excess}
     evidence["overfit"] = f"{len(sample.y)} examples, at {factor:g} times the configured rate"
