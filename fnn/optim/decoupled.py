@@ -65,7 +65,7 @@ def adamw(
         >>> params = {"kernel": jnp.array([4.0]), "bias": jnp.array([4.0])}
         >>> optimizer = adamw(0.5, weight_decay=0.25)
         >>> updates, state = optimizer.update(params, optimizer.init(params), params)
-        >>> updates["kernel"].tolist(), updates["bias"].tolist()
+        >>> updates["kernel"].round(3).tolist(), updates["bias"].round(3).tolist()
         ([-1.0], [-0.5])
     """
     check_range("learning_rate", learning_rate, at_least=0)

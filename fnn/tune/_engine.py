@@ -130,6 +130,7 @@ class Engine:
         self._given_how = how
         self._compiled: dict[Any, Any] = {}
         self._starts: dict[Program, Callable[[Any], Any]] = {}
+        self._epochs: dict[Program, Callable[..., Any]] = {}
         self._state_bytes: dict[Program, float] = {}  # of one trial
         self._keep = False
         self._standing: dict[int, tuple[Population, int]] = {}  # of trials that can go on: population, row
@@ -351,7 +352,9 @@ class Engine:
             members = population.values, population.mine
             known = (program, len(population.trials), how)
             if known not in self._compiled:
-                advance = over_population(_one_epoch(program, self.replicas), how=how)
+                if program not in self._epochs:  # traced once, however many trials there are
+                    self._epochs[program] = jax.jit(_one_epoch(program, self.replicas))
+                advance = over_population(self._epochs[program], how=how)
 
                 def step(values: Any, mine: Any, epoch: jax.Array, shared: Any) -> Any:
                     return advance((values, mine), epoch, shared)
