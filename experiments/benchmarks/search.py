@@ -204,18 +204,19 @@ def trace_of(side, task, seed, cache, enough):
     clock = threading.Timer(LIMIT, end, [process])
     clock.start()
     trace, scores = [(0.0, 0.0)], defaultdict(list)
-    for line in process.stdout:
-        best = best_of(line, folds, scores)
-        if best is not None and best > trace[-1][1]:
-            trace.append((time.monotonic() - start, best))
-            if best >= enough:
-                break
-    else:
-        if process.wait() > 0:
-            raise SystemExit(f"{side} failed; see why with `{' '.join(command[1:])}`")
-    late = not clock.is_alive()
-    clock.cancel()
-    end(process)
+    try:
+        for line in process.stdout:
+            best = best_of(line, folds, scores)
+            if best is not None and best > trace[-1][1]:
+                trace.append((time.monotonic() - start, best))
+                if best >= enough:
+                    break
+    finally:
+        late = not clock.is_alive()
+        clock.cancel()
+        end(process)
+    if process.returncode > 0:
+        raise SystemExit(f"{side} failed; see why with `{' '.join(command[1:])}`")
     seconds, best = trace[-1]
     print(f"{task} seed {seed} {side:7} {best:.4f} after {seconds:.1f} s", flush=True)
     return trace, late

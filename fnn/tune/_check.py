@@ -105,11 +105,11 @@ def check(
     draws = [_init(make, values, key, batch.x, means) for key in jax.random.split(key, DRAWS)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
     batches, sample = short_batches(data.train, order), tiny_sample(data.train)
-    with ThreadPoolExecutor() as pool:  # most of the time is compiling, where a program keeps one core busy
+    with ThreadPoolExecutor() as pool:  # most of the time is compiling, and one program leaves cores idle
         pool.submit(_at_start.lower(make, values, stacked, batch).compile)
         pool.submit(_range_test.lower(make, values, draws[0], batches, 1.0).compile)
         pool.submit(_overfit.lower(make, values, OVERFIT_FACTORS[0], draws[0], sample).compile)
-        gradients = _gradient_error(make, values, draws, _take(data.train, order[:4]))
+        numbers["gradients"] = _gradient_error(make, values, draws, _take(data.train, order[:4]))
 
     start, by_layer = jax.tree.map(float, jax.device_get(_at_start(make, values, stacked, batch)))
     numbers |= start
@@ -124,7 +124,6 @@ def check(
         if spreads:
             path = worst(spreads, key=spreads.__getitem__)
             evidence[id] = f"a deviation of {spreads[path]:.3g} in {path}"
-    numbers["gradients"] = gradients
     losses, blank = jax.device_get(_range_test(make, values, draws[0], batches, 1.0))
     best = suggested(losses)
     numbers |= rate_numbers(losses)

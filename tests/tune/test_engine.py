@@ -61,6 +61,19 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("how", ["vmap", "map"])
+def test_an_epoch_is_traced_once_for_populations_of_all_sizes(how, monkeypatch):
+    traced, advance = [], Decay.advance
+
+    def counted(self, *arguments):
+        traced.append(self)
+        return advance(self, *arguments)
+
+    monkeypatch.setattr(Decay, "advance", counted)
+    searched(fnn.random_search(5, population=3), space={"rate": SPACE["rate"]}, how=how)  # of 3 and 2
+    assert traced == [Decay(1)]
+
+
+@pytest.mark.parametrize("how", ["vmap", "map"])
 def test_means_and_errors_over_the_replicas(how):
     for outcome in searched(fnn.random_search(5), how=how).outcomes:
         scores, errors = curve(outcome.trial.hyperparameters["rate"], 3)
