@@ -69,9 +69,15 @@ def conv(
             f"{channels} channels: groups must divide both"
         )
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    return _on_any_platform(x.astype(dtype), kernel.astype(dtype), window, groups)
+
+
+@partial(jax.jit, static_argnums=(2, 3))  # layers of the same shape are traced once, in every program
+def _on_any_platform(x: Array, kernel: Array, window: Window, groups: int) -> Array:
+    """The convolution of the platform that the program is lowered for."""
     return lax.platform_dependent(
-        x.astype(dtype),
-        kernel.astype(dtype),
+        x,
+        kernel,
         cpu=_on_each_device(lambda x, kernel: on_cpu(x, kernel, window, groups), x.shape[0]),
         default=partial(_as_library_call, window=window, groups=groups),
     )

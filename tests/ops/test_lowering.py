@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from fnn import ops
+from fnn.ops import _conv
 
 
 def gradients_in_scan(function):
@@ -54,3 +55,22 @@ def test_a_large_batch_is_convolved_in_blocks():
     compiled = jax.jit(ops.conv).lower(x, kernel).compile()
     whole = 128 * 14 * 14 * 9 * 64 * 4
     assert compiled.memory_analysis().temp_size_in_bytes < whole / 2
+
+
+@pytest.mark.cpu
+def test_layers_of_one_shape_are_traced_once_for_all_programs(monkeypatch):
+    traced, on_cpu = [], _conv.on_cpu
+
+    def counting(x, *rest):
+        traced.append(x.shape)
+        return on_cpu(x, *rest)
+
+    monkeypatch.setattr(_conv, "on_cpu", counting)
+    x, kernel = jnp.zeros((2, 5, 11, 3)), jnp.zeros((3, 3, 3, 3))  # a shape that no other test has
+
+    def two_layers(kernel):
+        return ops.conv(ops.conv(x, kernel), kernel).sum()
+
+    jax.jit(two_layers).lower(kernel)
+    jax.jit(jax.grad(two_layers)).lower(kernel)
+    assert traced == [x.shape]
