@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
@@ -78,8 +79,8 @@ def at_peak(config: Config, make: Make) -> Config:
             return value
         if functions()[value.function].kind == "schedule":
             schedule = make._build(value, {}, "")  # its end-points are numbers still
-            at = range(0, make.steps, max(1, make.steps // 200))
-            return Number(float(jnp.max(jnp.stack([schedule(step) for step in at]))))
+            at = jnp.arange(0, make.steps, max(1, make.steps // 200))
+            return Number(float(jnp.max(jax.vmap(lambda step: jnp.asarray(schedule(step)))(at))))
         return Call(value.function, tuple((name, peak(argument)) for name, argument in value.arguments))
 
     parts = ("model", "loss", "penalties", "optimizer", "augment", "metrics")

@@ -98,20 +98,22 @@ def check(
     values = as_values(_at_peak(hyperparameters))
     key = jax.random.key(seed)
     means = moments(data.train.x) if standardize else None
-    numbers, evidence = of_data(data, means, seed=seed)
-
     order = np.random.default_rng(seed).permutation(len(data.train.x))
-    batch = _take(data.train, order[:BATCH])
-    draws = [_init(make, values, key, batch.x, means) for key in jax.random.split(key, DRAWS)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
-    batches, sample = short_batches(data.train, order), tiny_sample(data.train)
+    batch, sample = _take(data.train, order[:BATCH]), tiny_sample(data.train)
+    batches = short_batches(data.train, order)
     with ThreadPoolExecutor() as pool:  # most of the time is compiling, and one program leaves cores idle
+        pool.submit(_init.lower(make, values, key, batch.x, means).compile)
+        numbers, evidence = of_data(data, means, seed=seed)
+        draw = _init.eval_shape(make, values, key, batch.x, means)
+        stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((DRAWS, *leaf.shape), leaf.dtype), draw)
         pool.submit(_at_start.lower(make, values, stacked, batch).compile)
-        pool.submit(_range_test.lower(make, values, draws[0], batches, 1.0).compile)
-        pool.submit(_overfit.lower(make, values, OVERFIT_FACTORS[0], draws[0], sample).compile)
+        pool.submit(_range_test.lower(make, values, draw, batches, 1.0).compile)
+        pool.submit(_overfit.lower(make, values, OVERFIT_FACTORS[0], draw, sample).compile)
+        draws = [_init(make, values, key, batch.x, means) for key in jax.random.split(key, DRAWS)]
         numbers["gradients"] = _gradient_error(make, values, draws, _take(data.train, order[:4]))
 
-    start, by_layer = jax.tree.map(float, jax.device_get(_at_start(make, values, stacked, batch)))
+    starts = jax.tree.map(_stacked, *draws)
+    start, by_layer = jax.tree.map(float, jax.device_get(_at_start(make, values, starts, batch)))
     numbers |= start
     evidence["initial_loss"] = _about_the_loss(start)
     evidence["penalty_size"] = (
@@ -254,6 +256,12 @@ def _at_peak(hyperparameters: Any) -> Any:
         )
 
     return jax.tree.map(peak, hyperparameters, is_leaf=callable)
+
+
+def _stacked(*leaves: Any) -> Any:
+    """Arrays as one, on the host, since a device would compile a program for each shape."""
+    is_key = jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key)
+    return jnp.stack(leaves) if is_key else np.stack(leaves)
 
 
 _init = jax.jit(init_state, static_argnums=0)

@@ -227,33 +227,46 @@ def _independence(task: Task, state: TrainState, x: Array, y: Array) -> Array:
 
 def _of_optimizer(optimizer: Optimizer, grads: Params) -> dict[str, Array]:
     """Clipping and memory of an optimizer, told by what it does to the gradient of the first draw."""
-    zeros = jax.tree.map(jnp.zeros_like, grads)
-    start = optimizer.init(zeros), zeros
 
-    def follow(carry: tuple[Any, Any], scale: Array) -> tuple[Any, tuple[Array, Array]]:
-        state, params = carry
-        given = jax.tree.map(lambda g: (scale * g).astype(g.dtype), grads)
-        updates, state = optimizer.update(given, state, params)
-        after = state, apply_updates(params, updates)
-        after = jax.tree.map(lambda fresh, leaf: jnp.where(scale == tiny, fresh, leaf), start, after)
-        return after, (global_norm(updates), _along(updates, grads))
+    def first_step(scale: Array) -> Params:
+        zeros = jax.tree.map(jnp.zeros_like, grads)
+        return optimizer.update(_scaled(grads, scale), optimizer.init(zeros), zeros)[0]
 
-    # One tiny step and back; then the gradient holds for 100 steps, and then it turns.
-    tiny = 1e-6
-    scales = jnp.concatenate([jnp.full(1, tiny), jnp.ones(_MEMORY_STEPS), -jnp.ones(_MEMORY_STEPS)])
-    _, ((tiny_size, *sizes), along) = lax.scan(follow, start, scales)
     # A clipped gradient gives the same step when it is a million times smaller. So it does to Adam, whose
     # step, though, does not point along the gradient.
-    size, along = sizes[0], along[1:]
-    aligned = along[0] > 0.999 * size * global_norm(grads)
-    clipped = jnp.where(aligned & (size > 0), tiny_size / (tiny * size), 1.0)
-    # For how long do the updates go on as before? One that accumulates gradients, and stands still at most
-    # steps, cannot be told so.
+    tiny = 1e-6
+    update, tiny_update = _two(lax.map(first_step, jnp.array([1.0, tiny])))
+    size = global_norm(update)
+    aligned = _along(update, grads) > 0.999 * size * global_norm(grads)
+    clipped = jnp.where(aligned & (size > 0), global_norm(tiny_update) / (tiny * size), 1.0)
+
+    # For how long do the updates go on as before, after the gradient held for 100 steps and then turned? A
+    # part of each array tells. One that accumulates gradients, and stands still at most steps, cannot be
+    # told so.
+    few = jax.tree.map(_thinned, grads)
+
+    def follow(carry: tuple[Any, Params], scale: Array) -> tuple[tuple[Any, Params], Array]:
+        state, params = carry
+        updates, state = optimizer.update(_scaled(few, scale), state, params)
+        return (state, apply_updates(params, updates)), _along(updates, few)
+
+    start = jax.tree.map(jnp.zeros_like, few)
+    scales = jnp.concatenate([jnp.ones(_MEMORY_STEPS), -jnp.ones(_MEMORY_STEPS)])
+    along = lax.scan(follow, (optimizer.init(start), start), scales)[1]
     moves = (along != 0).mean() > 0.9
     return {
         "clipping": jnp.where(moves, clipped, jnp.nan),
         "memory": jnp.where(moves, (along[_MEMORY_STEPS:] > 0).mean(), jnp.nan),
     }
+
+
+def _scaled(grads: Params, scale: Array) -> Params:
+    return jax.tree.map(lambda g: (scale * g).astype(g.dtype), grads)
+
+
+def _thinned(leaf: Array) -> Array:
+    """At most 32 of the numbers along each axis, evenly spaced."""
+    return leaf[tuple(slice(None, None, -(-n // 32) or 1) for n in leaf.shape)]
 
 
 def _along(updates: Params, grads: Params) -> Array:

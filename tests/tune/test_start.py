@@ -10,7 +10,7 @@ import pytest
 
 import fnn
 from fnn.train import Batch
-from fnn.tune._start import RANGE, at_start, overfit, range_test, trained_for, without_noise
+from fnn.tune._start import RANGE, _thinned, at_start, overfit, range_test, trained_for, without_noise
 
 KEY = jax.random.key(0)
 RANDOM = np.random.default_rng(0)
@@ -109,6 +109,14 @@ def test_updates_with_momentum_go_on_until_the_turned_gradient_has_outweighed_th
     zero = math.log(2 - m**100) / -math.log(m)
     numbers = measured(linear_make(fnn.momentum(0.1, m)), (), KEY, EXAMPLES)
     assert float(numbers["memory"]) == pytest.approx(math.floor(zero) / 100)
+
+
+@pytest.mark.parametrize(("size", "step"), [(0, 1), (1, 1), (32, 1), (33, 2), (784, 25)])
+def test_the_memory_of_an_optimizer_is_measured_on_at_most_32_numbers_of_each_axis(size, step):
+    leaf = np.arange(3 * size).reshape(3, size)
+    kept = _thinned(leaf)
+    assert kept.shape[1] <= 32
+    np.testing.assert_array_equal(kept, leaf[:, ::step])
 
 
 def test_clipping_is_the_gradients_norm_over_the_limit():
