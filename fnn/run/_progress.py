@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -143,6 +144,17 @@ def number(value: float) -> str:
     ('0.412', '1.20e-04')
     """
     return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
+
+
+def with_error(value: float, error: float | None) -> str:
+    """A score with its standard error, where there is one.
+
+    >>> with_error(0.9, 0.01), with_error(0.9, None)
+    ('0.900 ± 0.010', '0.900')
+    """
+    return (
+        number(value) if error is None or not math.isfinite(error) else f"{number(value)} ± {number(error)}"
+    )
 
 
 def duration(seconds: float) -> str:

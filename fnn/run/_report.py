@@ -10,6 +10,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from fnn.run._progress import with_error
+
 _CAPTIONS = {
     "curves": "Learning curves. Training figures are means over an epoch while it learns, validation figures "
     "are measured at its end.",
@@ -55,7 +57,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.35rem 1.5rem 0.35rem 0; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; }
 th { font-weight: 500; color: var(--grey); white-space: nowrap; }
-.numbers td, .numbers th + th { text-align: right; }
+.numbers td, .numbers th + th { text-align: right; white-space: nowrap; }
 .words td { overflow-wrap: anywhere; }
 figure { margin: 0 0 2rem; }
 img { display: block; max-width: 100%; max-height: 48rem; margin: 0 auto; padding: 0.5rem;
@@ -131,11 +133,14 @@ def write_search_report(directory: Path, trials: Sequence[Mapping[str, Any]]) ->
         trial["trial"]: [_value(trial["hyperparameters"].get(path, "–")) for path in paths]
         for trial in trials
     }
-    again = [(str(one["trial"]), _score(one), *chosen[one["trial"]]) for one in results["finalists"]]
+    again = [
+        (str(one["trial"]), with_error(one["score"], one["error"]), *chosen[one["trial"]])
+        for one in results["finalists"]
+    ]
     rows = [
         (
             str(trial["trial"]),
-            "diverged" if trial["diverged"] else _score(trial),
+            "diverged" if trial["diverged"] else with_error(trial["score"], trial["error"]),
             _value(trial["epochs"]),
             *chosen[trial["trial"]],
         )
@@ -238,12 +243,6 @@ def _epochs(epochs: Sequence[Mapping[str, Any]]) -> str:
 
 def _folded(summary: str, body: str) -> str:
     return f"<details>\n<summary>{summary}</summary>\n{body}\n</details>"
-
-
-def _score(of: Mapping[str, Any]) -> str:
-    """A score with its standard error, where there is one."""
-    error = "" if of["error"] is None else f" ± {_value(of['error'])}"
-    return f"{_value(of['score'])}{error}"
 
 
 def _table(head: Iterable[str], rows: Iterable[Sequence[str]]) -> str:

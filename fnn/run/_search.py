@@ -28,7 +28,7 @@ from fnn.run._config import Config, ConfigError, check, read, replaced
 from fnn.run._diagnose import finite, with_nan
 from fnn.run._directory import choose, create, environment, write_json
 from fnn.run._prepare import blamed_on, in_file, prepare
-from fnn.run._progress import duration, number
+from fnn.run._progress import duration, number, with_error
 from fnn.run._report import write_search_report
 from fnn.run._search_figures import draw_search
 from fnn.run._settings import SearchSettings, search_settings
@@ -525,9 +525,7 @@ def trials_table(outcomes: Sequence[Outcome], shown: int = _SHOWN) -> Table:
         column.justify = "right"
     table.columns[1].no_wrap = True
     for outcome in ranked(outcomes)[:shown]:
-        score = "diverged" if outcome.diverged else number(outcome.score)
-        if math.isfinite(outcome.error):
-            score += f" ± {number(outcome.error)}"
+        score = "diverged" if outcome.diverged else with_error(outcome.score, outcome.error)
         values = (_short(outcome.trial.hyperparameters.get(path, "–")) for path in paths)
         table.add_row(str(outcome.trial.number), score, str(outcome.epochs), *values)
     return table
@@ -556,10 +554,9 @@ def _show(directory: Path, console: Console) -> None:
 def _findings(results: dict[str, Any], directory: Path) -> Iterator[str]:
     yield from results["notes"]
     for place, finalist in enumerate(results["finalists"]):
-        error = "" if finalist["error"] is None else f" ± {number(finalist['error'])}"
         yield (
             f"{'best' if place == 0 else 'then'}: trial {finalist['trial']}, trained again with fresh seeds: "
-            f"{number(finalist['score'])}{error}"
+            f"{with_error(finalist['score'], finalist['error'])}"
         )
     if "test" in results:
         figures = ", ".join(f"{name} {number(value)}" for name, value in results["test"].items())

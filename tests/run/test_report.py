@@ -207,12 +207,12 @@ def test_a_search_shows_its_finalists_and_all_trials(directory):
     at = words.index("The best, trained again with fresh seeds")
     assert words[at + 1 : at + 11] == [
         *("trial", "score", "a.rate", "<b>", "c"),
-        *("4", "0.7", "0.01235", "3", "True"),
+        *("4", "0.700", "0.01235", "3", "True"),
     ]
     at = words.index("all 2")
     assert words[at + 1 : at + 19] == [
         *("trial", "score", "epochs", "a.rate", "<b>", "c"),
-        *("4", "0.75 ± 0.01", "3", "0.01235", "3", "True"),
+        *("4", "0.750 ± 0.010", "3", "0.01235", "3", "True"),
         *("2", "diverged", "1", "0.5", "–", "–"),
     ]
     assert "rate = 0.012345\n" in words
