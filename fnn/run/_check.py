@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +17,7 @@ from fnn.run._config import Call, Calls, Config, ConfigError, Number, read
 from fnn.run._diagnose import as_json, exit_code, finite, judge_run, show
 from fnn.run._prepare import prepare
 from fnn.run._registry import functions
+from fnn.tune._check import largest
 
 
 def check_path(
@@ -79,8 +79,7 @@ def at_peak(config: Config, make: Make) -> Config:
             return value
         if functions()[value.function].kind == "schedule":
             schedule = make._build(value, {}, "")  # its end-points are numbers still
-            at = jnp.arange(0, make.steps, max(1, make.steps // 200))
-            return Number(float(jnp.max(jax.vmap(lambda step: jnp.asarray(schedule(step)))(at))))
+            return Number(largest(schedule, jnp.arange(0, make.steps, max(1, make.steps // 200))))
         return Call(value.function, tuple((name, peak(argument)) for name, argument in value.arguments))
 
     parts = ("model", "loss", "penalties", "optimizer", "augment", "metrics")

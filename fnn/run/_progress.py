@@ -152,9 +152,9 @@ def with_error(value: float, error: float | None) -> str:
     >>> with_error(0.9, 0.01), with_error(0.9, None)
     ('0.900 ± 0.010', '0.900')
     """
-    return (
-        number(value) if error is None or not math.isfinite(error) else f"{number(value)} ± {number(error)}"
-    )
+    if error is None or not math.isfinite(error):
+        return number(value)
+    return f"{number(value)} ± {number(error)}"
 
 
 def duration(seconds: float) -> str:

@@ -247,15 +247,14 @@ def _take(examples: Examples, rows: np.ndarray) -> Any:
 def _at_peak(hyperparameters: Any) -> Any:
     """Every schedule at its largest value of the first 10,000 steps."""
     steps = jnp.arange(10_000)
+    return jax.tree.map(
+        lambda value: largest(value, steps) if callable(value) else value, hyperparameters, is_leaf=callable
+    )
 
-    def peak(value: Any) -> Any:
-        return (
-            float(jnp.max(jax.vmap(lambda step: jnp.asarray(value(step)))(steps)))
-            if callable(value)
-            else value
-        )
 
-    return jax.tree.map(peak, hyperparameters, is_leaf=callable)
+def largest(schedule: Any, steps: jax.Array) -> float:
+    """The largest value that a schedule has at some of the steps."""
+    return float(jnp.max(jax.vmap(lambda step: jnp.asarray(schedule(step)))(steps)))
 
 
 def _stacked(*leaves: Any) -> Any:
