@@ -62,26 +62,29 @@ def run(batch_norm: bool, rate, scale, seed, *, steps: int, batch: int):
 
 
 @cache
-def grid(batch_norm: bool, seeds: tuple[int, ...], steps: int, batch: int, rates: tuple, scales: tuple):
+def grid(batch_norm: bool, seeds: tuple[int, ...], steps: int, batch: int, settings: tuple):
     """(settings, seeds) log10 of the training loss, at most 1, and what it exceeds that of evaluation by."""
     over_seeds = jax.vmap(partial(run, batch_norm, steps=steps, batch=batch), (None, None, 0))
-    settings = map(np.array, (rates, scales, seeds))
-    losses, gaps = map(np.asarray, jax.jit(jax.vmap(over_seeds, (0, 0, None)))(*settings))
+    rates, scales = np.array(settings).T
+    losses, gaps = map(
+        np.asarray, jax.jit(jax.vmap(over_seeds, (0, 0, None)))(rates, scales, np.array(seeds))
+    )
     return np.log10(np.clip(np.nan_to_num(losses, nan=10.0), 1e-6, 10.0)), gaps
 
 
 def study(seeds=range(5), *, mechanism=True, steps=200) -> Study:
     """Compare a network with batch norm and without; without the mechanism, two without."""
     sides = {"with batch norm": mechanism, "without": False}
-    seeds, one = tuple(seeds), (1.0,) * len(RATES)
-    by_rate = {name: grid(on, seeds, steps, 64, tuple(RATES), one)[0] for name, on in sides.items()}
-    by_scale = {
-        name: grid(on, seeds, steps, 64, (RATE,) * len(SCALES), tuple(SCALES))[0]
-        for name, on in sides.items()
+    seeds, middle = tuple(seeds), (RATE, 1.0)
+    settings = (*((rate, 1.0) for rate in RATES), *((RATE, scale) for scale in SCALES))
+    found = {name: grid(on, seeds, steps, 64, settings) for name, on in sides.items()}
+    by_rate = {name: losses[: len(RATES)] for name, (losses, _) in found.items()}
+    by_scale = {name: losses[len(RATES) :] for name, (losses, _) in found.items()}
+    on, off = sides
+    gaps = {
+        4: grid(mechanism, seeds, steps, 4, (middle,))[1][0],
+        64: found[on][1][settings.index(middle)],
     }
-    gaps = {}
-    for batch in (4, 64):
-        gaps[batch] = grid(mechanism, seeds, steps, batch, (RATE,), (1.0,))[1][0]
     best = {name: loss[loss.mean(1).argmin()] for name, loss in by_rate.items()}
 
     def decades(found):  # both grids have four points in each decade
@@ -97,7 +100,6 @@ def study(seeds=range(5), *, mechanism=True, steps=200) -> Study:
         }
         for name in sides
     ]
-    on, off = sides
     verdicts = [
         verdict("log10 of the loss is lower with batch norm", best[off], best[on], FASTER),
         verdict("more decades of learning rates train with batch norm", rates[on], rates[off], RATES_WIDER),

@@ -11,7 +11,7 @@ notes, "Babysitting the learning process".
 import numpy as np
 from claims import Study, publish, verdict
 from matplotlib.figure import Figure
-from objective import EPOCHS, SPACE, chosen, curves, random_trials
+from objective import EPOCHS, SPACE, chosen, random_trials, trained
 
 import fnn
 
@@ -23,13 +23,13 @@ def study(seeds=range(10, 40), *, mechanism=True) -> Study:
     """Compare both; without the mechanism the fine stage looks everywhere too."""
     seeds = list(seeds)
     random = random_trials(COARSE, seeds)
-    first = curves(random, seeds)
+    first = trained(random, seeds)
     method = fnn.coarse_to_fine(COARSE, FINE, ZOOM)
     fine = []
-    for seed, losses in zip(seeds, first, strict=True):
+    for seed, losses in zip(seeds, first.validation, strict=True):
         rounds = method.rounds(SPACE, EPOCHS, seed)
         asked = next(rounds)
-        coarse = losses[:, asked.epochs - 1, 0]
+        coarse = losses[:, asked.epochs - 1]
         told = [
             fnn.Outcome(trial, asked.epochs, -float(loss), float("nan"), (), not np.isfinite(loss))
             for trial, loss in zip(asked.trials, coarse, strict=True)
@@ -37,7 +37,7 @@ def study(seeds=range(10, 40), *, mechanism=True) -> Study:
         fine.append(rounds.send(told).trials)
     if not mechanism:
         fine = [row[:FINE] for row in random_trials(COARSE, [seed + 1000 for seed in seeds])]
-    second = curves(fine, seeds)
+    second = trained(fine, seeds)
     found = {"coarse to fine": np.log(chosen(second)), "random search": np.log(chosen(first))}
     table = [
         {
@@ -53,12 +53,10 @@ def study(seeds=range(10, 40), *, mechanism=True) -> Study:
     ]
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
-    for k, (trials, losses, name) in enumerate(
-        ((random[0], first[0], "coarse"), (fine[0], second[0], "fine"))
-    ):
+    for k, (trials, losses, name) in enumerate(((random[0], first, "coarse"), (fine[0], second, "fine"))):
         rates = [trial.hyperparameters["learning rate"] for trial in trials]
         at = EPOCHS // 5 - 1 if name == "coarse" else -1
-        axes.scatter(rates, losses[:, at, 0], s=12, color=f"C{k}", label=name)
+        axes.scatter(rates, losses.validation[0, :, at], s=12, color=f"C{k}", label=name)
     axes.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="validation loss, first seed")
     axes.legend(frameon=False)
     claim = "ln test loss of what a search chose is lower from coarse to fine than at random"

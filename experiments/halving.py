@@ -11,7 +11,7 @@ Source: Jamieson and Talwalkar 2016, "Non-stochastic best arm identification and
 import numpy as np
 from claims import Study, publish, verdict
 from matplotlib.figure import Figure
-from objective import EPOCHS, SPACE, chosen, curves, random_trials
+from objective import EPOCHS, SPACE, chosen, only, random_trials, trained
 
 import fnn
 
@@ -19,16 +19,16 @@ MARGIN = 0.05  # of ln(test loss)
 TRIALS, ETA = 64, 4
 
 
-def survivors(losses, seed, mechanism):
+def survivors(validation, seed, mechanism):
     """Which of the trials of one seed are trained to the end, and the epochs that halving cost."""
     rounds = fnn.successive_halving(TRIALS, ETA).rounds(SPACE, EPOCHS, seed)
-    luck = np.random.default_rng([seed, 7]).random(len(losses))
+    luck = np.random.default_rng([seed, 7]).random(len(validation))
     asked, cost, before = next(rounds), 0, 0
     while asked.epochs < EPOCHS:
         cost, before = cost + len(asked.trials) * (asked.epochs - before), asked.epochs
         told = []
         for trial in asked.trials:
-            seen = losses[trial.number, : asked.epochs, 0]
+            seen = validation[trial.number, : asked.epochs]
             score = -seen.min() if mechanism else luck[trial.number]
             rows = tuple({"validation_loss": float(-score)} for _ in seen)
             told.append(
@@ -42,16 +42,15 @@ def study(seeds=range(10, 40), *, mechanism=True) -> Study:
     """Compare both; without the mechanism, who survives is decided by lot."""
     seeds = list(seeds)
     trials = random_trials(TRIALS, seeds)
-    losses = curves(trials, seeds)
+    losses = trained(trials, seeds)
     kept, costs = zip(
-        *(survivors(each, seed, mechanism) for each, seed in zip(losses, seeds, strict=True)), strict=True
+        *(survivors(each, seed, mechanism) for each, seed in zip(losses.validation, seeds, strict=True)),
+        strict=True,
     )
     whole = costs[0] // EPOCHS
     found = {
-        "successive halving": np.array(
-            [np.log(chosen(each[rows])) for each, rows in zip(losses, kept, strict=True)]
-        ),
-        "random search": np.log(chosen(losses[:, :whole])),
+        "successive halving": np.log(chosen(only(losses, kept))),
+        "random search": np.log(chosen(only(losses, range(whole)))),
         "all trials to the end": np.log(chosen(losses)),
     }
     table = [
@@ -71,7 +70,7 @@ def study(seeds=range(10, 40), *, mechanism=True) -> Study:
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
     epochs = np.arange(1, EPOCHS + 1)
-    for number, each in enumerate(losses[0, :, :, 0]):
+    for number, each in enumerate(losses.validation[0]):
         axes.plot(
             epochs, each, color="C0" if number in kept[0] else "0.8", linewidth=1, zorder=number in kept[0]
         )

@@ -5,6 +5,8 @@ learning rate matters most. Each seed has other training examples, initial value
 chose by its validation loss is judged by the loss on the rest of the data.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,29 +32,40 @@ def make(h):
     return net, fnn.softmax_cross_entropy, fnn.momentum(rate, momentum=momentum), penalties
 
 
-def curve(x, y, h, seed):
-    """(EPOCHS, 2) validation and test loss after each epoch; a run that diverges has infinite ones."""
+class Losses(NamedTuple):
+    """Of every run of some searches; infinite where it diverged."""
+
+    validation: np.ndarray  # (seeds, trials, EPOCHS) after each epoch
+    test: np.ndarray  # (seeds, trials) at the end
+
+
+def run(x, y, h, seed):
+    """The losses of one run."""
     order = jax.random.permutation(jax.random.key(seed), len(x))
     train, held, unseen = (
         fnn.Examples(x[rows], y[rows]) for rows in jnp.split(order, [TRAIN, TRAIN + VALIDATION])
     )
     state = fnn.init_state(make, h, jax.random.key(seed), train.x[:1])
 
+    def loss(state, part):
+        value = fnn.evaluate(make, h, state, part)["loss"]
+        return jnp.where(jnp.isfinite(value), value, jnp.inf)
+
     def epoch(state, number):
         state, _ = fnn.train_epoch(make, h, state, train, number, batch_size=BATCH)
-        losses = jnp.stack([fnn.evaluate(make, h, state, part)["loss"] for part in (held, unseen)])
-        return state, jnp.where(jnp.isfinite(losses), losses, jnp.inf)
+        return state, loss(state, held)
 
-    return jax.lax.scan(epoch, state, jnp.arange(EPOCHS))[1]
+    state, validation = jax.lax.scan(epoch, state, jnp.arange(EPOCHS))
+    return Losses(validation, loss(state, unseen))
 
 
 @jax.jit
-def _curves(x, y, values, seeds):
-    return jax.vmap(lambda h, seed: jax.vmap(lambda h: curve(x, y, h, seed))(h))(values, seeds)
+def _trained(x, y, values, seeds):
+    return jax.vmap(lambda h, seed: jax.vmap(lambda h: run(x, y, h, seed))(h))(values, seeds)
 
 
-def curves(trials, seeds):
-    """(seeds, trials, EPOCHS, 2) losses.
+def trained(trials, seeds):
+    """The losses of every trial.
 
     Args:
         trials: for each seed the trials of a search, as many for each.
@@ -63,7 +76,7 @@ def curves(trials, seeds):
     y = jnp.concatenate([jnp.asarray(part.y) for part in data[:2]])
     values = [[[trial.hyperparameters[name] for name in NAMES] for trial in row] for row in trials]
     values = np.moveaxis(np.array(values, np.float32), -1, 0)
-    return np.asarray(_curves(x, y, tuple(values), jnp.array(list(seeds))))
+    return jax.device_get(_trained(x, y, tuple(values), jnp.array(list(seeds))))
 
 
 def random_trials(count, seeds):
@@ -72,7 +85,12 @@ def random_trials(count, seeds):
 
 
 def chosen(losses):
-    """(…) the test loss of the trial that ends with the lowest validation loss, of (…, trials, EPOCHS, 2)."""
-    last = losses[..., -1, :]
-    best = last[..., 0].argmin(-1)
-    return np.take_along_axis(last[..., 1], best[..., None], -1)[..., 0]
+    """(seeds,) the test loss of the trial that ends with the lowest validation loss."""
+    best = losses.validation[:, :, -1].argmin(1)
+    return losses.test[np.arange(len(best)), best]
+
+
+def only(losses, kept):
+    """The losses of those trials alone, (K,) by number, the same or others for each seed, (seeds, K)."""
+    rows = np.arange(len(losses.test))[:, None]
+    return Losses(*(each[rows, kept] for each in losses))

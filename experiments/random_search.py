@@ -12,7 +12,7 @@ optimization".
 import numpy as np
 from claims import Study, publish, verdict
 from matplotlib.figure import Figure
-from objective import EPOCHS, NAMES, SPACE, chosen, curves, random_trials
+from objective import EPOCHS, NAMES, SPACE, chosen, random_trials, trained
 
 import fnn
 from fnn.tune._importance import importance
@@ -33,18 +33,18 @@ def study(seeds=range(10, 40), *, mechanism=True, points=3) -> Study:
     seeds = list(seeds)
     random = random_trials(points**SPACE.axes, seeds)
     grid = [shifted_grid(points, seed) for seed in seeds] if mechanism else random
-    losses = {"random": curves(random, seeds)}
-    losses["grid"] = curves(grid, seeds) if mechanism else losses["random"]
+    losses = {"random": trained(random, seeds)}
+    losses["grid"] = trained(grid, seeds) if mechanism else losses["random"]
     found = {name: np.log(chosen(each)) for name, each in losses.items()}
     shares = [
         importance(
             [
                 fnn.Outcome(t, EPOCHS, -float(loss), float("nan"), (), False)
-                for t, loss in zip(row, each[:, -1, 0], strict=True)
+                for t, loss in zip(row, each[:, -1], strict=True)
             ],
             SPACE,
         )
-        for row, each in zip(random, losses["random"], strict=True)
+        for row, each in zip(random, losses["random"].validation, strict=True)
     ]
     table = [
         {
@@ -59,7 +59,7 @@ def study(seeds=range(10, 40), *, mechanism=True, points=3) -> Study:
     left, right = figure.subplots(1, 2)
     for k, (name, trials) in enumerate((("random", random), ("grid", grid))):
         rates = [trial.hyperparameters["learning rate"] for trial in trials[0]]
-        left.scatter(rates, losses[name][0, :, -1, 0], s=10, color=f"C{k}", label=name)
+        left.scatter(rates, losses[name].validation[0, :, -1], s=10, color=f"C{k}", label=name)
     left.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="validation loss, first seed")
     left.legend(frameon=False)
     right.barh(NAMES, [np.mean([share[name] for share in shares]) for name in NAMES], color="C0")

@@ -41,13 +41,11 @@ def footprint(net: fnn.Layer, seed: int) -> np.ndarray:
     params, state = net.init(jax.random.key(seed), IMAGE)
     positive = jax.tree.map(jnp.abs, params)
 
-    @jax.jit
-    @jax.grad
-    def gradient(x):
-        y, _ = net.apply(positive, state, x)
+    def middle(x, params):
+        y, _ = net.apply(params, state, x)
         return y[0, y.shape[1] // 2, y.shape[2] // 2].sum()
 
-    return np.asarray(gradient(jnp.zeros(IMAGE.shape)))[0, :, :, 0]
+    return np.asarray(jax.jit(jax.grad(middle))(jnp.zeros(IMAGE.shape), positive))[0, :, :, 0]
 
 
 def excess(across: np.ndarray) -> float:
