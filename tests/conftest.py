@@ -3,6 +3,8 @@
 import jax
 import pytest
 
+from fnn.ops import _conv
+
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 ON_CPU = jax.default_backend() == "cpu"
@@ -17,3 +19,11 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="it is true of CPU alone"))
         if item.get_closest_marker("devices") and jax.device_count() < 4:
             item.add_marker(pytest.mark.skip(reason="it needs four devices"))
+
+
+@pytest.fixture
+def retraced():
+    """Convolutions are traced anew in this test and after it, for one that changes how they are lowered."""
+    _conv._on_any_platform.clear_cache()
+    yield
+    _conv._on_any_platform.clear_cache()

@@ -1,8 +1,8 @@
 """Every form of a convolution on CPU, with both gradients: alone in a call, and inside a scan.
 
-    python experiments/benchmarks/conv_forms.py               # about three minutes on two cores
+    python experiments/benchmarks/conv_forms.py               # about five minutes on two cores
 
-`chosen` is what `fnn.ops.conv` takes of im2col and Winograd's algorithm, `lax` is XLA's own convolution.
+`chosen` is what `fnn.ops.conv` takes of the others, `lax` is XLA's own convolution.
 Prints milliseconds for each shape, and draws to docs/figures/roofline.png the rate that was reached against
 the arithmetic intensity, under the roofline of the machine. Rates count the multiplications of the plain
 sum, so Winograd's algorithm may lie above the roof.
@@ -18,29 +18,41 @@ import numpy as np
 from jax import lax
 
 from fnn import ops
-from fnn.ops import _im2col, _winograd
+from fnn.ops import _winograd
+from fnn.ops._blocks import convolve
+from fnn.ops._im2col import IM2COL
+from fnn.ops._kn2row import KN2ROW
 from fnn.ops._window import sliding_window
 
 BATCH, REPEATS, STEPS = 128, 7, 4
-# pixels along each side, channels in and out, stride
+# pixels along each side, channels in and out, side of the kernel, stride, groups
 SHAPES = [
-    (28, 1, 32, 1), (14, 32, 64, 1), (28, 32, 32, 1), (28, 32, 64, 2), (14, 64, 64, 1), (14, 64, 128, 1),
-    (14, 128, 128, 1), (7, 128, 128, 1), (28, 16, 16, 1),
+    (28, 1, 32, 3, 1, 1), (14, 32, 64, 3, 1, 1), (28, 32, 32, 3, 1, 1), (28, 32, 64, 3, 2, 1),
+    (14, 64, 64, 3, 1, 1), (14, 64, 128, 3, 1, 1), (14, 128, 128, 3, 1, 1), (7, 128, 128, 3, 1, 1),
+    (28, 8, 16, 3, 1, 1), (28, 16, 16, 3, 1, 1), (28, 16, 32, 3, 1, 1), (14, 16, 32, 5, 1, 1),
+    (14, 32, 64, 5, 1, 1), (14, 16, 32, 7, 1, 1), (14, 64, 64, 3, 1, 64), (14, 64, 64, 7, 1, 64),
 ]  # fmt: skip
 FIGURE = Path(__file__).parents[2] / "docs" / "figures" / "roofline.png"
 
 
-def forms(x, kernel, stride):
-    window = sliding_window(x, (3, 3), stride, "SAME", name="kernel")
+def forms(x, kernel, stride, groups):
+    window = sliding_window(x, kernel.shape[:2], stride, "SAME", name="kernel")
     own = {
-        "chosen": partial(ops.conv, stride=stride),
-        "im2col": lambda x, kernel: _im2col.conv(x, kernel, window, 1),
+        "chosen": partial(ops.conv, stride=stride, groups=groups),
+        "im2col": lambda x, kernel: convolve(IM2COL, x, kernel, window),
         "lax": lambda x, kernel: lax.conv_general_dilated(
-            x, kernel, window.stride, window.padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x,
+            kernel,
+            window.stride,
+            window.padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
         ),
     }
-    if stride == 1:
-        own["winograd"] = lambda x, kernel: _winograd.conv(x, kernel, window)
+    if stride == groups == 1:
+        own["kn2row"] = lambda x, kernel: convolve(KN2ROW, x, kernel, window)
+        if kernel.shape[0] == 3:
+            own["winograd"] = lambda x, kernel: _winograd.conv(x, kernel, window)
     return own
 
 
@@ -90,28 +102,29 @@ def main():
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     intensity = np.geomspace(1, 500, 200)
     axes.loglog(intensity, np.minimum(flops, bandwidth * intensity), color="black", label="roofline")
-    colors = {"chosen": "C0", "im2col": "C1", "winograd": "C2", "lax": "C3"}
+    colors = {"chosen": "C0", "im2col": "C1", "winograd": "C2", "lax": "C3", "kn2row": "C4"}
     markers = {True: "o", False: "x"}
-    for size, channels, features, stride in SHAPES:
+    for size, channels, features, side, stride, groups in SHAPES:
         keys = jax.random.split(jax.random.key(0))
         x = jax.random.normal(keys[0], (BATCH, size, size, channels))
-        kernel = 0.05 * jax.random.normal(keys[1], (3, 3, channels, features))
+        kernel = 0.05 * jax.random.normal(keys[1], (side, side, channels // groups, features))
         outputs = BATCH * (size // stride) ** 2 * features
-        work = 3 * 2 * outputs * 9 * channels
+        work = 3 * 2 * outputs * side**2 * channels // groups
         moved = 4 * (3 * x.size + 3 * outputs + 3 * kernel.size)
         row = []
-        for name, function in forms(x, kernel, stride).items():
+        for name, function in forms(x, kernel, stride, groups).items():
             for scanned in (False, True):
                 if name == "lax" and scanned:
                     continue  # a naive loop: seconds
                 ms = milliseconds(function, scanned, x, kernel)
                 row.append(f"{name} {'in scan' if scanned else 'alone'} {ms:.1f}")
                 axes.plot(work / moved, work / ms / 1e6, markers[scanned], color=colors[name], markersize=5)
-        print(f"{size}×{size} {channels}→{features} stride {stride}: {', '.join(row)} ms", flush=True)
+        shape = f"{size}×{size} {channels}→{features}, {side}×{side}, stride {stride}, groups {groups}"
+        print(f"{shape}: {', '.join(row)} ms", flush=True)
     for name, color in colors.items():
         axes.plot([], [], "o", color=color, label=name)
     axes.set(xlabel="multiplications and additions per byte", ylabel="GFLOP/s of the plain sum")
-    axes.set_title("3×3 convolutions with both gradients (o in a scan, x alone)", fontsize=10)
+    axes.set_title("convolutions with both gradients (o in a scan, x alone)", fontsize=10)
     axes.legend(fontsize=8)
     figure.savefig(FIGURE, dpi=130)
 

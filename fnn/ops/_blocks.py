@@ -3,13 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from fnn._types import Array
+from fnn.ops._window import Window
+
+
+class Form(NamedTuple):
+    """A way to write the convolution of a few images, with its gradients.
+
+    Attributes:
+        product: (x, kernel, window) → y.
+        input_gradient, kernel_gradient: (x, dy, kernel, window) → that of x, that of the kernel; apart,
+            because a first layer asks for the second alone.
+        image_numbers: (x, kernel, window) → how many numbers the product writes out for one image.
+        block_bytes: how much of that at a time; measured.
+    """
+
+    product: Callable[[Array, Array, Window], Array]
+    input_gradient: Callable[[Array, Array, Array, Window], Array]
+    kernel_gradient: Callable[[Array, Array, Array, Window], Array]
+    image_numbers: Callable[[Array, Array, Window], int]
+    block_bytes: int
+
+    def images(self, x: Array, kernel: Array, window: Window) -> int:
+        """How many images to take at a time."""
+        numbers = self.image_numbers(x, kernel, window)
+        return block_size(x.shape[0], numbers * kernel.dtype.itemsize, self.block_bytes)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 3))
+def convolve(form: Form, x: Array, kernel: Array, window: Window) -> Array:
+    """See `fnn.ops.conv`."""
+    return in_blocks(lambda x: form.product(x, kernel, window), form.images(x, kernel, window), x)
+
+
+def _forward(form: Form, x: Array, kernel: Array, window: Window) -> tuple[Array, tuple[Array, Array]]:
+    return convolve(form, x, kernel, window), (x, kernel)
+
+
+def _backward(form: Form, window: Window, inputs: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = inputs
+
+    def for_input(x: Array, dy: Array) -> Array:
+        return form.input_gradient(x, dy, kernel, window)
+
+    def for_kernel(x: Array, dy: Array) -> Array:
+        return form.kernel_gradient(x, dy, kernel, window)[None]
+
+    size = form.images(x, kernel, window)
+    return in_blocks(for_input, size, x, dy), in_blocks(for_kernel, size, x, dy).sum(0)
+
+
+convolve.defvjp(_forward, _backward)
+
+
+def as_rows(x: Array) -> Array:
+    """The channels of each place as a row of a matrix."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def summed_products(a: Array, b: Array) -> Array:
+    """aᵀ b of two tall matrices. The narrower one goes first: the same product is faster so in XLA."""
+    if b.shape[1] < a.shape[1]:
+        return summed_products(b, a).T
+    return lax.dot_general(a, b, (((0,), (0,)), ((), ())))
 
 
 def block_size(images: int, image_bytes: int, block_bytes: int) -> int:

@@ -12,7 +12,11 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from fnn._types import Array
-from fnn.ops import _im2col, _winograd
+from fnn.ops import _kn2row, _winograd
+from fnn.ops._blocks import convolve
+from fnn.ops._depthwise import DEPTHWISE
+from fnn.ops._im2col import IM2COL
+from fnn.ops._kn2row import KN2ROW
 from fnn.ops._window import (
     Padding,
     Sizes,
@@ -52,10 +56,10 @@ def conv(
     Returns:
         (N, …, Cout); an axis of N pixels and a kernel of F give ⌊(N + lo + hi − d(F − 1) − 1) / s⌋ + 1.
 
-    On CPU this is a matrix product over the shifted images ("im2col"), or for kernels of 3×3 the algorithm of
-    Winograd, and so are its gradients: XLA's own gradient convolutions fall onto a naive loop there inside
-    `scan`. GPU and TPU use their libraries' convolutions. Differentiable in reverse mode, any number of
-    times, but not in forward mode.
+    On CPU this is written as matrix products, by whole windows ("im2col") or by their rows ("kn2row"), or by
+    Winograd's algorithm for kernels of 3×3; depthwise, as a sum. So are its gradients: XLA's own gradient
+    convolutions fall onto a naive loop there inside `scan`. GPU and TPU use their libraries' convolutions.
+    Differentiable in reverse mode, any number of times, but not in forward mode.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -222,10 +226,14 @@ Convolution = Callable[[Array, Array], Array]
 
 
 def on_cpu(x: Array, kernel: Array, window: Window, groups: int) -> Array:
-    """The faster of two ways to write a convolution as matrix products."""
+    """The fastest of four ways to write a convolution."""
+    if kernel.shape[-2] == 1 < groups:
+        x = jnp.repeat(x, kernel.shape[-1] // groups, axis=-1)
+        return convolve(DEPTHWISE, x, kernel, window)
     if _winograd.pays(kernel, window, groups):
         return _winograd.conv(x, kernel, window)
-    return _im2col.conv(x, kernel, window, groups)
+    form = KN2ROW if _kn2row.pays(x, kernel, window, groups) else IM2COL
+    return convolve(form, x, kernel, window)
 
 
 def _on_each_device(function: Convolution, images: int) -> Convolution:

@@ -119,7 +119,7 @@ def test_conv_is_its_definition(case, x64):
 
 
 @kinds()
-def test_the_form_for_other_platforms_is_the_definition_too(case, x64, monkeypatch):
+def test_the_form_for_other_platforms_is_the_definition_too(case, x64, monkeypatch, retraced):
     """Where an operation is chosen per platform, the one for GPU and TPU, run here on the CPU."""
     monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, default, **platforms: default(*args))
     x, kernel, cotangent = conv_arrays(case)

@@ -17,6 +17,7 @@ from jax.sharding import PartitionSpec
 
 import fnn
 from fnn.data import Examples, Splits
+from fnn.ops import _conv
 from fnn.train import Batch, Task, TrainState, evaluate, fit, init_state, train_step
 from fnn.train._mesh import over_data
 
@@ -129,10 +130,16 @@ def batches_of_feature_maps(text: str, channels: int) -> set[int]:
 @pytest.mark.parametrize(("make", "channels"), [(only_convolutional, 5), (winograd, 32)])
 @pytest.mark.parametrize(("devices", "block_bytes"), [(2, 4 << 20), (4, 1 << 16)])
 def test_each_device_convolves_its_part(
-    make: Callable, channels: int, devices: int, block_bytes: int, monkeypatch: pytest.MonkeyPatch
+    make: Callable,
+    channels: int,
+    devices: int,
+    block_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
+    retraced: None,
 ) -> None:
     """Also where the images go through the convolution in blocks."""
-    monkeypatch.setattr("fnn.ops._im2col.BLOCK_BYTES", block_bytes)
+    for form in ("IM2COL", "KN2ROW"):
+        monkeypatch.setattr(_conv, form, getattr(_conv, form)._replace(block_bytes=block_bytes))
     monkeypatch.setattr("fnn.ops._winograd.BLOCK_BYTES", block_bytes)
     shared = program(make, devices)
     assert "all-reduce" in shared
