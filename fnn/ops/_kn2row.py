@@ -40,7 +40,7 @@ def pays(x: Array, kernel: Array, window: Window, groups: int) -> bool:
 
 def _product(x: Array, kernel: Array, window: Window) -> Array:
     rows, features = _window_rows(x, window), kernel.shape[-1]
-    z = (as_rows(rows) @ _matrix(kernel)).reshape(*rows.shape[:-1], -1)
+    z = rows @ _matrix(kernel)
     height = z.shape[1] - window.extent[0] + 1
     starts = range(0, window.extent[0], window.dilation[0])
     parts = [z[:, i : i + height, ..., a * features : (a + 1) * features] for a, i in enumerate(starts)]
@@ -48,8 +48,7 @@ def _product(x: Array, kernel: Array, window: Window) -> Array:
 
 
 def _input_gradient(x: Array, dy: Array, kernel: Array, window: Window) -> Array:
-    dz = _spread(dy, window)
-    d_rows = (as_rows(dz) @ _matrix(kernel).T).reshape(*dz.shape[:-1], -1)
+    d_rows = _spread(dy, window) @ _matrix(kernel).T
     return jax.vjp(lambda x: _window_rows(x, window), x)[1](d_rows)[0]
 
 

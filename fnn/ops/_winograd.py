@@ -87,10 +87,10 @@ def _product(x: Array, planes: Array, window: Window, *, flipped: bool = False) 
     height, width = window.outputs(x.shape[1:3])
     inputs = _transformed_inputs(x, window, flipped=flipped)
     products = _product_of_planes(inputs, planes, 2, 2 if flipped else 1)
-    products = products.reshape(16, x.shape[0], _half(height), _half(width), -1)
+    products = products.reshape(16, x.shape[0], _half(height), _half(width), products.shape[-1])
     grid = _back_to_front(_grid(products)) if flipped else _grid(products)
     tiles = jnp.stack([jnp.stack(row, axis=3) for row in _along_both_axes(_A.T, grid)], axis=2)
-    y = tiles.reshape(x.shape[0], 2 * _half(height), 2 * _half(width), -1)
+    y = tiles.reshape(x.shape[0], 2 * _half(height), 2 * _half(width), tiles.shape[-1])
     return y[:, :height, :width]
 
 
