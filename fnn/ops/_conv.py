@@ -23,9 +23,9 @@ from fnn.ops._window import (
     Window,
     explicit_pads,
     per_axis,
-    shifted,
     sliding_window,
     spatial_axes,
+    windows,
 )
 
 
@@ -177,7 +177,7 @@ def locally_connected(x: Array, kernel: Array, /, *, stride: Sizes = 1, padding:
             f"expected a kernel of shape {(*places, *window.size, x.shape[-1])} and features, a kernel for "
             f"each place of the output, got shape {kernel.shape}"
         )
-    views = jnp.concatenate(shifted(x, window), axis=-1)
+    views = windows(x, window)
     views = views.reshape(x.shape[0], math.prod(places), views.shape[-1])
     y = jnp.einsum("npc,pcf->npf", views, kernel.reshape(*views.shape[1:], features))
     return y.reshape(x.shape[0], *places, features)

@@ -16,17 +16,18 @@ import jax.numpy as jnp
 
 from fnn._types import Array
 from fnn.ops._blocks import Form, as_rows, summed_products
-from fnn.ops._window import Window, shifted
+from fnn.ops._window import Window, shifted, windows
 
 
 def _product(x: Array, kernel: Array, window: Window) -> Array:
-    """The shifted images side by side, times the kernel as one matrix."""
+    """The windows, times the kernel as one matrix; for groups one for each."""
     per_group, features = kernel.shape[-2:]
-    views = shifted(x, window)
-    places, groups = views[0].shape[:-1], x.shape[-1] // per_group
+    groups = x.shape[-1] // per_group
     if groups == 1:
-        rows = as_rows(jnp.concatenate(views, axis=-1))
-        return (rows @ kernel.reshape(-1, features)).reshape(*places, features)
+        rows = windows(x, window)
+        return (as_rows(rows) @ kernel.reshape(-1, features)).reshape(*rows.shape[:-1], features)
+    views = shifted(x, window)
+    places = views[0].shape[:-1]
     patches = jnp.stack(views, axis=-2).reshape(*places, len(views), groups, per_group)
     kernels = kernel.reshape(len(views), per_group, groups, features // groups)
     y = jnp.einsum("...kgc,kcgf->...gf", patches, kernels)
@@ -38,15 +39,14 @@ def _input_gradient(x: Array, dy: Array, kernel: Array, window: Window) -> Array
 
 
 def _kernel_gradient(x: Array, dy: Array, kernel: Array, window: Window) -> Array:
-    """The shifted images, transposed, times dy; written out, because `vjp` would transpose dy as well."""
+    """The windows, transposed, times dy; written out, because `vjp` would transpose dy as well."""
     if kernel.shape[-2] < x.shape[-1]:
         return jax.vjp(lambda kernel: _product(x, kernel, window), kernel)[1](dy)[0]
-    rows = as_rows(jnp.concatenate(shifted(x, window), axis=-1))
-    return summed_products(rows, as_rows(dy)).reshape(kernel.shape)
+    return summed_products(as_rows(windows(x, window)), as_rows(dy)).reshape(kernel.shape)
 
 
 def _image_numbers(x: Array, kernel: Array, window: Window) -> int:
-    """Those of the shifted images."""
+    """Those of the windows."""
     return math.prod(window.outputs(x.shape[1:-1])) * math.prod(window.size) * x.shape[-1]
 
 

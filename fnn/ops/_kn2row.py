@@ -26,7 +26,7 @@ from jax import lax
 from fnn._types import Array
 from fnn.ops._blocks import Form, as_rows, summed_products
 from fnn.ops._im2col import IM2COL
-from fnn.ops._window import Window, shifted
+from fnn.ops._window import Window, windows
 
 _AS_MUCH = 2  # times the numbers of im2col take as long; measured
 
@@ -61,17 +61,13 @@ def _kernel_gradient(x: Array, dy: Array, kernel: Array, window: Window) -> Arra
 def _image_numbers(x: Array, kernel: Array, window: Window) -> int:
     """Those of the rows of windows and of z."""
     first, *rest, channels, features = kernel.shape
-    height = x.shape[1] + sum(window.padding[0])
-    return (
-        height
-        * math.prod(window.outputs(x.shape[1:-1])[1:])
-        * (math.prod(rest) * channels + first * features)
-    )
+    places = (x.shape[1] + sum(window.padding[0])) * math.prod(window.outputs(x.shape[1:-1])[1:])
+    return places * (math.prod(rest) * channels + first * features)
 
 
 def _window_rows(x: Array, window: Window) -> Array:
-    """The shifted images side by side of a window that is one pixel high."""
-    return jnp.concatenate(shifted(x, window._replace(size=(1, *window.size[1:]))), axis=-1)
+    """What the window's first row of pixels sees, in each place along the first axis."""
+    return windows(x, window._replace(size=(1, *window.size[1:])))
 
 
 def _matrix(kernel: Array) -> Array:

@@ -128,5 +128,10 @@ def shifted(x: Array, window: Window, fill: float = 0.0) -> list[Array]:
     ]
 
 
+def windows(x: Array, window: Window) -> Array:
+    """(N, …, pixels·C) all that the window sees in each of its places: the shifted images side by side."""
+    return jnp.concatenate(shifted(x, window), axis=-1)
+
+
 def _product(numbers: tuple[int, ...]) -> str:
     return "×".join(map(str, numbers))
