@@ -10,6 +10,7 @@ from fnn.nn._conv import conv
 from fnn.nn._layer import Layer
 from fnn.nn._linear import linear
 from fnn.nn.initializers import xavier
+from fnn.ops._pool import largest
 from fnn.ops._window import Padding, Sizes
 
 
@@ -105,6 +106,6 @@ def _largest(kind: str, scores: Layer, pieces: int, name: str | None) -> Layer:
 
     def apply(params: Params, state: State, x: Array, **context: Any) -> tuple[Array, State]:
         y, state = scores.apply(params, state, x, **context)
-        return y.reshape(*y.shape[:-1], y.shape[-1] // pieces, pieces).max(-1), state
+        return largest([y[..., i::pieces] for i in range(pieces)]), state
 
     return replace(scores, kind=kind, apply=apply, name=name)

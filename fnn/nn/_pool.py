@@ -115,8 +115,8 @@ def global_avg_pool(x: Array, /) -> Array:
 
 
 def global_max_pool(x: Array, /) -> Array:
-    """The largest value of each feature map: (N, …, C) → (N, C); equally large ones share the gradient."""
-    return x.max(tuple(range(1, 1 + spatial_axes(x))))
+    """The largest value of each feature map: (N, …, C) → (N, C); of equal ones the first has the gradient."""
+    return ops.adaptive_max_pool(x, size=1).reshape(x.shape[0], x.shape[-1])
 
 
 def flatten(x: Array, /) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial, reduce
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -23,15 +23,16 @@ def max_pool(x: Array, /, *, window: Sizes, stride: Sizes | None = None, padding
         padding: see `Padding`.
 
     Returns:
-        (N, …, C). Where several values of a window are equally large, each receives an equal part of the
-        gradient; cuDNN, PyTorch and `lax.reduce_window` give all of it to the first.
+        (N, …, C). Of equally large values in a window the first, row by row, receives the gradient, as in
+        cuDNN, PyTorch and `lax.reduce_window`.
 
     Raises:
         ValueError: a window that does not fit.
     """
-    return _largest(
-        x, sliding_window(x, window, window if stride is None else stride, padding, name="window")
-    )
+    sliding = sliding_window(x, window, window if stride is None else stride, padding, name="window")
+    for axis in reversed(range(spatial_axes(x))):
+        x = largest(shifted(x, sliding.along(axis), fill=_lowest(x)))
+    return x
 
 
 def avg_pool(x: Array, /, *, window: Sizes, stride: Sizes | None = None, padding: Padding = "VALID") -> Array:
@@ -70,13 +71,18 @@ def adaptive_max_pool(x: Array, /, *, size: Sizes) -> Array:
         size: of the output, one integer or one for each spatial axis.
 
     Returns:
-        (N, *size, C). Equally large values share the gradient, as in `max_pool`.
+        (N, *size, C). The first of equally large values receives the gradient, as in `max_pool`.
 
     Raises:
         ValueError: a size that is not one integer or one for each spatial axis.
     """
-    cells, real = _cells(x, size)
-    return jnp.where(real, cells, _lowest(x)).max(_inside(x))
+    for axis, count in reversed(_counts(x, size)):
+        cells, real = _cells(x, axis, count)
+        cells = jnp.where(real, cells, _lowest(x))
+        x = largest(
+            [lax.index_in_dim(cells, i, axis + 1, keepdims=False) for i in range(cells.shape[axis + 1])]
+        )
+    return x
 
 
 def adaptive_avg_pool(x: Array, /, *, size: Sizes) -> Array:
@@ -94,31 +100,33 @@ def adaptive_avg_pool(x: Array, /, *, size: Sizes) -> Array:
     Raises:
         ValueError: a size that is not one integer or one for each spatial axis.
     """
-    cells, real = _cells(x, size)
-    y = jnp.where(real, cells, 0).mean(_inside(x))
-    return y / jnp.asarray(real.mean(_inside(x)), y.dtype)
+    for axis, count in _counts(x, size):
+        cells, real = _cells(x, axis, count)
+        x = jnp.where(real, cells, 0).sum(axis + 1) / jnp.asarray(real.sum(axis + 1), x.dtype)
+    return x
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _largest(x: Array, window: Window) -> Array:
-    """The maximum over the window's pixels, which XLA computes in one pass with what made them."""
-    return reduce(jnp.maximum, shifted(x, window, fill=_lowest(x)))
+@jax.custom_jvp
+def largest(views: list[Array]) -> Array:
+    """The largest of some arrays of one shape, element by element; of equal ones the first has the gradient.
+
+    The gradient goes where comparisons of the values with each other point, and so always adds up. That of
+    `jnp.max` compares each value with the maximum. XLA may compute a value anew for that, rounded otherwise
+    than the maximum was: then no value equals it, and the gradient is lost.
+    """
+    return reduce(jnp.maximum, views)
 
 
-@_largest.defjvp
-def _change_of_the_largest(
-    window: Window, inputs: tuple[Array], tangents: tuple[Array]
-) -> tuple[Array, Array]:
-    """The mean change over the largest pixels. Of windows side by side its transpose is one comparison."""
-    (x,), (dx,) = inputs, tangents
-    y = _largest(x, window)
-    winners = [view == y for view in shifted(x, window, fill=_lowest(x))]
-    count = reduce(jnp.add, [winner.astype(y.dtype) for winner in winners])
-    if _tiles(window):
-        wins = _tiled(x, window) == jnp.expand_dims(y, _inside(x))
-        return y, jnp.where(wins, _tiled(dx, window), 0).sum(_inside(x)) / count
-    changes = zip(winners, shifted(dx, window), strict=True)
-    return y, reduce(jnp.add, [jnp.where(winner, change, 0) for winner, change in changes]) / count
+@largest.defjvp
+def _change_of_the_largest(inputs: tuple[list[Array]], tangents: tuple[list[Array]]) -> tuple[Array, Array]:
+    (views,), (changes,) = inputs, tangents
+    best, place = views[0], jnp.zeros(views[0].shape, jnp.int32)
+    for i, view in enumerate(views[1:], 1):
+        place = jnp.where(view > best, i, place)
+        best = jnp.maximum(best, view)
+    return largest(views), reduce(
+        jnp.add, [jnp.where(place == i, change, 0) for i, change in enumerate(changes)]
+    )
 
 
 def _lowest(x: Array) -> float:
@@ -142,28 +150,29 @@ def _tiled(x: Array, window: Window) -> Array:
 
 
 def _inside(x: Array) -> tuple[int, ...]:
-    """The axes of the windows in what `_tiled` and `_cells` return."""
+    """The axes of the windows in what `_tiled` returns."""
     return tuple(range(2, 2 * (x.ndim - 2) + 1, 2))
 
 
-def _cells(x: Array, size: Sizes) -> tuple[Array, np.ndarray]:
-    """(N, …, C) → (N, rows, kh, columns, kw, …, C), and which pixels really belong to their cell.
+def _counts(x: Array, size: Sizes) -> list[tuple[int, int]]:
+    """Each spatial axis with its number of cells."""
+    return list(enumerate(per_axis(size, spatial_axes(x), "size"), 1))
 
-    Cells of an axis are cut as long as its longest. Slices, because the gradient of a gather is a scatter,
-    which is slow on CPU.
+
+def _cells(x: Array, axis: int, count: int) -> tuple[Array, np.ndarray]:
+    """An axis of x as two, its cells and their pixels, and which pixels really belong to their cell.
+
+    Cells are cut as long as the longest. Slices, because the gradient of a gather is a scatter, which is slow
+    on CPU.
     """
-    real = np.ones((1,) * x.ndim, bool)
-    for i, cells in enumerate(per_axis(size, spatial_axes(x), "size")):
-        axis = 1 + 2 * i
-        n = x.shape[axis]
-        starts = [cell * n // cells for cell in range(cells)]
-        lengths = np.array([-(-(cell + 1) * n // cells) - start for cell, start in enumerate(starts)])
-        longest = max(lengths)
-        if n % cells == 0:
-            x = x.reshape(*x.shape[:axis], cells, longest, *x.shape[axis + 1 :])
-        else:
-            x = jnp.pad(x, [(0, longest - 1 if a == axis else 0) for a in range(x.ndim)])
-            x = jnp.stack([lax.slice_in_dim(x, a, a + longest, axis=axis) for a in starts], axis)
-        own = np.arange(longest) < lengths[:, None]
-        real = np.expand_dims(real, axis + 1) & own.reshape(own.shape + (1,) * (x.ndim - axis - 2))
-    return x, real
+    n = x.shape[axis]
+    starts = [cell * n // count for cell in range(count)]
+    lengths = np.array([-(-(cell + 1) * n // count) - start for cell, start in enumerate(starts)])
+    longest = max(lengths)
+    if n % count == 0:
+        cells = x.reshape(*x.shape[:axis], count, longest, *x.shape[axis + 1 :])
+    else:
+        padded = jnp.pad(x, [(0, longest - 1 if a == axis else 0) for a in range(x.ndim)])
+        cells = jnp.stack([lax.slice_in_dim(padded, a, a + longest, axis=axis) for a in starts], axis)
+    real = np.arange(longest) < lengths[:, None]
+    return cells, real.reshape((1,) * axis + real.shape + (1,) * (x.ndim - axis - 1))

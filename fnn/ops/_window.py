@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,16 @@ class Window(NamedTuple):
         """How many places the window takes on axes of these sizes, ⌊(N + lo + hi − extent) / stride⌋ + 1."""
         axes = zip(sizes, self.padding, self.extent, self.stride, strict=True)
         return tuple((n + lo + hi - k) // s + 1 for n, (lo, hi), k, s in axes)
+
+    def along(self, axis: int) -> Window:
+        """The window as it is along one axis, one pixel wide along the others."""
+
+        def there(numbers: tuple[Any, ...], elsewhere: Any) -> tuple[Any, ...]:
+            return tuple(n if a == axis else elsewhere for a, n in enumerate(numbers))
+
+        return Window(
+            there(self.size, 1), there(self.stride, 1), there(self.dilation, 1), there(self.padding, (0, 0))
+        )
 
     @property
     def reversed(self) -> Window:
