@@ -88,6 +88,19 @@ def test_mixed_precision_is_no_wrong_gradient():
     assert found.verdict == "PASS"
 
 
+def test_relus_that_begin_on_their_kink_are_no_wrong_gradient():
+    """Where the first layer's units are all 0, the second convolution gives exactly its bias, zero."""
+
+    def with_kinks(values):
+        net = fnn.serial(
+            fnn.conv(8, 3), fnn.relu, fnn.depthwise_conv(3), fnn.relu, fnn.flatten, fnn.linear(10)
+        )
+        return net, *make(values)[1:]
+
+    (found,) = fnn.find_all({"gradients": gradient_error(with_kinks)})
+    assert found.verdict == "PASS"
+
+
 def test_lookahead_is_seen_whatever_is_around_it():
     def ahead(values):
         return *make(values)[:2], fnn.chain(
