@@ -121,7 +121,7 @@ def gelu(x: Array, /, *, approximate: bool = False) -> Array:
     """
     if not approximate:
         return jax.nn.gelu(x, approximate=False)
-    inner = jnp.clip(x, -30, 30)  # beyond, Φ is 0 or 1 in any precision, and x³ would overflow
+    inner = jnp.where(jnp.abs(x) < 30, x, 30 * jnp.sign(x))  # beyond, Φ is 0 or 1, and x³ would overflow
     # ½ (1 + tanh u) = sigmoid(2u), without the cancellation.
     return x * jax.nn.sigmoid(math.sqrt(8 / math.pi) * (inner + 0.044715 * inner**3))
 

@@ -302,7 +302,7 @@ def huber(predictions: Array, targets: Array, /, *, delta: Hyperparameter = 1.0)
     delta = known_number("delta", delta)
     y, t = _alike("predictions", predictions, targets)
     size = jnp.abs(y - t)
-    near = jnp.minimum(size, delta)  # nothing large is squared
+    near = jnp.where(size < delta, size, delta)  # nothing large is squared
     return _example_mean(near**2 / 2 + delta * (size - near))
 
 
