@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -78,10 +78,7 @@ def adaptive_max_pool(x: Array, /, *, size: Sizes) -> Array:
     """
     for axis, count in reversed(_counts(x, size)):
         cells, real = _cells(x, axis, count)
-        cells = jnp.where(real, cells, _lowest(x))
-        x = largest(
-            [lax.index_in_dim(cells, i, axis + 1, keepdims=False) for i in range(cells.shape[axis + 1])]
-        )
+        x = _largest_along(jnp.where(real, cells, _lowest(x)), axis + 1)
     return x
 
 
@@ -127,6 +124,20 @@ def _change_of_the_largest(inputs: tuple[list[Array]], tangents: tuple[list[Arra
     return largest(views), reduce(
         jnp.add, [jnp.where(place == i, change, 0) for i, change in enumerate(changes)]
     )
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _largest_along(x: Array, axis: int) -> Array:
+    """`largest` of the entries of an axis, for those that may be many."""
+    return x.max(axis)
+
+
+@_largest_along.defjvp
+def _change_along(axis: int, inputs: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (change,) = inputs, tangents
+    place = jnp.argmax(x, axis, keepdims=True)
+    first = lax.broadcasted_iota(place.dtype, x.shape, axis) == place
+    return _largest_along(x, axis), jnp.where(first, change, 0).sum(axis)
 
 
 def _lowest(x: Array) -> float:
