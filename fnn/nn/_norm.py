@@ -27,7 +27,8 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
 
     `momentum` is the weight of the old value, as in Flax and Keras; PyTorch's `momentum` is the weight of
     the new one. The running variance takes the unbiased variance of the batch, m / (m − 1) · Var, as the
-    paper and PyTorch do; Flax and Keras average the biased one.
+    paper and PyTorch do; Flax and Keras average the biased one. A batch of a single value for each channel,
+    which PyTorch refuses, has none, and leaves the running variance as it is.
 
     Args:
         momentum: from 0 (the last batch only) to 1 (never updated).
@@ -66,7 +67,8 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
         if not train:
             return ops.batch_norm(x, scale, bias, state["mean"], state["var"], eps=eps), state
         y, mean, var, count = ops.batch_norm_train(x, scale, bias, mask, eps=eps)
-        unbiased = var * count / jnp.maximum(count - 1, 1)
+        # A single value has no variance; 0 would pull the running one down.
+        unbiased = jnp.where(count > 1, var * count / jnp.maximum(count - 1, 1), state["var"])
         weight = jnp.asarray(momentum, mean.dtype)
         return y, {
             "mean": weight * state["mean"] + (1 - weight) * mean,

@@ -1,7 +1,8 @@
 """Array mathematics: what the layers compute, for those who want no layers at all.
 
-Every function takes plain arrays, works under `jit`, `grad`, `jvp`, `vmap` and `scan`, and is chosen per
-platform at lowering time where one form is not fast everywhere.
+Every function takes plain arrays, works under `jit`, `grad`, `vmap` and `scan`, and is chosen per platform at
+lowering time where one form is not fast everywhere. Gradients may be taken again; forward mode (`jvp`) is not
+for convolutions and `batch_norm_train`, whose gradients are written out.
 """
 
 from fnn.ops._conv import conv, conv_transpose, locally_connected

@@ -226,7 +226,12 @@ Convolution = Callable[[Array, Array], Array]
 
 
 def on_cpu(x: Array, kernel: Array, window: Window, groups: int) -> Array:
-    """The fastest of four ways to write a convolution."""
+    """The fastest of four ways to write a convolution.
+
+    Those add up products, which 8 bits are too few for: half precision is computed in float32 here.
+    """
+    if (wide := jnp.promote_types(x.dtype, jnp.float32)) != x.dtype:
+        return on_cpu(x.astype(wide), kernel.astype(wide), window, groups).astype(x.dtype)
     if kernel.shape[-2] == 1 < groups:
         x = jnp.repeat(x, kernel.shape[-1] // groups, axis=-1)
         return convolve(DEPTHWISE, x, kernel, window)

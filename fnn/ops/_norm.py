@@ -115,7 +115,7 @@ def batch_norm_train(
 
     Returns:
         y, and mean (C,), var (C,) and m of `batch_moments` for running averages: no gradient flows through
-        these three. Differentiable in reverse mode.
+        these three. Differentiable in reverse mode, any number of times.
 
     Source: Ioffe and Szegedy (2015), "Batch Normalization", section 3.
     """
@@ -133,7 +133,9 @@ def _normalised(
 def _forward(
     x: Array, scale: Array, bias: Array, mask: Array | None, eps: float
 ) -> tuple[tuple[Array, Array, Array, Array], tuple]:
-    y, mean, var, count = _normalised(x, scale, bias, mask, eps)
+    # Not by `_normalised`, which lets no gradient through the moments: a second derivative needs it.
+    mean, var, count = batch_moments(x, mask)
+    y = batch_norm(x, scale, bias, mean, var, eps=eps)
     return (y, mean, var, count), (x, scale, bias, mask, mean, var, count)
 
 

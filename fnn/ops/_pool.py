@@ -27,9 +27,9 @@ def max_pool(x: Array, /, *, window: Sizes, stride: Sizes | None = None, padding
         cuDNN, PyTorch and `lax.reduce_window`.
 
     Raises:
-        ValueError: a window that does not fit.
+        ValueError: a window that does not fit, or padding so wide that some windows see nothing else.
     """
-    sliding = sliding_window(x, window, window if stride is None else stride, padding, name="window")
+    sliding = _pooling_window(x, window, stride, padding)
     for axis in reversed(range(spatial_axes(x))):
         x = largest(shifted(x, sliding.along(axis), fill=_lowest(x)))
     return x
@@ -50,14 +50,14 @@ def avg_pool(x: Array, /, *, window: Sizes, stride: Sizes | None = None, padding
         (N, …, C).
 
     Raises:
-        ValueError: a window that does not fit.
+        ValueError: a window that does not fit, or padding so wide that some windows see nothing else.
     """
-    sliding = sliding_window(x, window, window if stride is None else stride, padding, name="window")
+    sliding = _pooling_window(x, window, stride, padding)
     if _tiles(sliding):
         return _tiled(x, sliding).mean(_inside(x))
-    pixels = jnp.ones((1, *x.shape[1:-1], 1), x.dtype)
-    count = sum(shifted(pixels, sliding))
-    return sum(shifted(x, sliding)) / jnp.maximum(count, 1)
+    wide, dtype = _for_sums(x)
+    pixels = jnp.ones((1, *x.shape[1:-1], 1), wide.dtype)
+    return jnp.asarray(sum(shifted(wide, sliding)) / sum(shifted(pixels, sliding)), dtype)
 
 
 def adaptive_max_pool(x: Array, /, *, size: Sizes) -> Array:
@@ -97,10 +97,11 @@ def adaptive_avg_pool(x: Array, /, *, size: Sizes) -> Array:
     Raises:
         ValueError: a size that is not one integer or one for each spatial axis.
     """
+    means, dtype = _for_sums(x)
     for axis, count in _counts(x, size):
-        cells, real = _cells(x, axis, count)
-        x = jnp.where(real, cells, 0).sum(axis + 1) / jnp.asarray(real.sum(axis + 1), x.dtype)
-    return x
+        cells, real = _cells(means, axis, count)
+        means = jnp.where(real, cells, 0).sum(axis + 1) / jnp.asarray(real.sum(axis + 1), means.dtype)
+    return means.astype(dtype)
 
 
 @jax.custom_jvp
@@ -138,6 +139,25 @@ def _change_along(axis: int, inputs: tuple[Array], tangents: tuple[Array]) -> tu
     place = jnp.argmax(x, axis, keepdims=True)
     first = lax.broadcasted_iota(place.dtype, x.shape, axis) == place
     return _largest_along(x, axis), jnp.where(first, change, 0).sum(axis)
+
+
+def _pooling_window(x: Array, size: Sizes, stride: Sizes | None, padding: Padding) -> Window:
+    """The window that fits, of which every place sees pixels of the image."""
+    window = sliding_window(x, size, size if stride is None else stride, padding, name="window")
+    axes = zip(
+        x.shape[1:-1], window.outputs(x.shape[1:-1]), window.size, window.stride, window.padding, strict=True
+    )
+    if any(lo >= k or (places - 1) * s - lo >= n for n, places, k, s, (lo, _) in axes):
+        raise ValueError(
+            f"the padding {padding} is so wide that some windows of {size} see nothing else; "
+            "make it smaller than the window"
+        )
+    return window
+
+
+def _for_sums(x: Array) -> tuple[Array, jnp.dtype]:
+    """The values in float32 or wider, to be added up, and the dtype that their mean comes back in."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32)), jnp.result_type(x.dtype, float)
 
 
 def _lowest(x: Array) -> float:

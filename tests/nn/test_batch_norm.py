@@ -137,13 +137,18 @@ def test_a_constant_channel_becomes_the_bias():
     assert np.isfinite(gradient).all()
 
 
-def test_one_example_alone_gives_finite_statistics():
+def test_one_example_alone_has_a_mean_and_no_variance():
     x = jnp.array([[1.0, 2.0, 3.0]])
     net = nn.batch_norm(momentum=0.5)
     y, state = net.apply(learned(), {"mean": jnp.zeros(3), "var": jnp.ones(3)}, x, train=True)
     np.testing.assert_allclose(y, learned()["bias"][None], rtol=1e-6)
     np.testing.assert_allclose(state["mean"], [0.5, 1, 1.5])
-    np.testing.assert_allclose(state["var"], [0.5, 0.5, 0.5])
+    np.testing.assert_array_equal(state["var"], [1, 1, 1])
+    rows = jnp.concatenate([x, x + 9])
+    _, masked = net.apply(
+        learned(), {"mean": jnp.zeros(3), "var": jnp.ones(3)}, rows, train=True, mask=jnp.array([True, False])
+    )
+    jax.tree.map(np.testing.assert_array_equal, masked, state)
 
 
 # Masks.

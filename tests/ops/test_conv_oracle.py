@@ -293,3 +293,15 @@ def test_second_derivatives(case, x64):
     assert_close(np.reshape(kk, (kernel.size, kernel.size)), b.T @ b)
     assert_close(np.reshape(xk, (x.size, kernel.size)), a.T @ b + curvature)
     assert_close(np.reshape(kx, (kernel.size, x.size)), (a.T @ b + curvature).T)
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("groups", [1, 32])
+def test_sums_of_half_precision_are_rounded_once(groups):
+    random = np.random.default_rng(0)
+    x, kernel = random.normal(size=(2, 9, 9, 32)), random.normal(size=(7, 7, 32 // groups, 32))
+    x, kernel = (jnp.asarray(values, jnp.bfloat16) for values in (x, kernel))
+    got = jax.jit(partial(ops.conv, groups=groups))(x, kernel)
+    assert got.dtype == jnp.bfloat16
+    want = ops.conv(x.astype(jnp.float32), kernel.astype(jnp.float32), groups=groups)
+    np.testing.assert_allclose(np.asarray(got, np.float32), want, rtol=2**-8, atol=1e-3)

@@ -189,6 +189,33 @@ def test_batch_norm_train_returns_the_moments_without_gradient(mask, x64):
     np.testing.assert_array_equal(jax.grad(lambda x: sum(map(jnp.sum, train(x))))(x), 0)
 
 
+@pytest.mark.parametrize("mask", [None, MASKS["head"]], ids=["no mask", "mask"])
+def test_second_derivatives_are_those_of_the_formula_written_in_steps(mask, x64):
+    random = generator("second")
+    x, weights = random.normal(size=(2, 6, 2, 3, 4))
+    scale, bias = random.normal(size=(2, 4))
+    rows = np.ones(6, bool) if mask is None else np.asarray(mask)
+
+    def in_steps(x, scale, bias):
+        seen = x[np.flatnonzero(rows)]
+        mean = seen.mean((0, 1, 2), keepdims=True)
+        variance = ((seen - mean) ** 2).mean((0, 1, 2), keepdims=True)
+        normal = (x - mean) / jnp.sqrt(variance + 1e-5)
+        return scale[None, None, None] * normal + bias[None, None, None]
+
+    def fused(x, scale, bias):
+        return ops.batch_norm_train(x, scale, bias, None if mask is None else rows)[0]
+
+    def steepness(normalised):
+        loss = lambda *given: jnp.sum(weights * jnp.tanh(normalised(*given)))  # noqa: E731
+        slope = jax.grad(loss, argnums=(0, 1, 2))
+        return jax.grad(lambda *given: sum(jnp.vdot(g, g) for g in slope(*given)), argnums=(0, 1, 2))
+
+    want = steepness(in_steps)(x, scale, bias)
+    for got, wanted in zip(steepness(fused)(x, scale, bias), want, strict=True):
+        assert_close(got, wanted)
+
+
 @forms
 def test_batch_norm_under_vmap(form, x64):
     """A population: every member has its own batch, scale, bias and mask."""

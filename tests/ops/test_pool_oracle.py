@@ -298,3 +298,29 @@ def test_sizes_that_do_not_divide(kind, size, window, stride, padding, want):
     pool = {"max": ops.max_pool, "avg": ops.avg_pool}[kind]
     function = partial(pool, window=window, stride=stride, padding=padding)
     assert jax.eval_shape(function, jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)).shape == (2, *want, 3)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda x: ops.avg_pool(x, window=17, stride=1),
+        lambda x: ops.avg_pool(x, window=16),
+        lambda x: ops.adaptive_avg_pool(x, size=1),
+    ],
+)
+def test_means_of_half_precision_are_rounded_once(pool, dtype):
+    """3,000 added up leaves the range of float16; ones are counted to 256 in bfloat16."""
+    x = jnp.asarray(3000 + 100 * np.random.default_rng(0).random((1, 32, 32, 1)), dtype)
+    got = pool(x)
+    assert got.dtype == dtype
+    with jax.enable_x64(True):
+        want = pool(jnp.asarray(np.asarray(x, float)))
+    np.testing.assert_allclose(np.asarray(got, float), want, rtol=float(jnp.finfo(dtype).eps))
+
+
+@pytest.mark.parametrize("pool", [ops.max_pool, ops.avg_pool])
+@pytest.mark.parametrize("padding", [2, ((0, 0), (0, 3)), ((2, 0), (0, 0))])
+def test_a_window_that_sees_only_padding_is_refused(pool, padding):
+    with pytest.raises(ValueError, match="so wide that some windows of 2 see nothing else"):
+        pool(jnp.ones((1, 4, 4, 1)), window=2, padding=padding)
