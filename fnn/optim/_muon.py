@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from fnn._tree import paths
 from fnn._types import Array, Hyperparameter, Params, check_range
-from fnn.optim._precision import at_least_float32
 from fnn.optim.transforms import (
     Optimizer,
     Updates,
@@ -27,7 +26,7 @@ class MuonState(NamedTuple):
     """The state of `muon`."""
 
     count: Array  # type: ignore[assignment]  # () int32: steps taken
-    first_moment: Params  # m, running mean of g, shapes and dtypes of the parameters
+    first_moment: Params  # m, running mean of g, shapes of the parameters, float32 or wider
 
 
 def muon(
@@ -139,9 +138,8 @@ def muon_update(
 
 
 def _orthogonalize(matrix: Array, steps: int) -> Array:
-    """Newton and Schulz's iteration, in float32 or wider; a matrix of zeros stays one."""
-    x = at_least_float32(matrix)
-    x = ratio(x, global_norm(x))
+    """Newton and Schulz's iteration; a matrix of zeros stays one."""
+    x = ratio(matrix, global_norm(matrix))
     x = x.T if (tall := x.shape[0] > x.shape[1]) else x  # the smaller Gram matrix of the two
     for _ in range(steps):
         gram = x @ x.T

@@ -28,7 +28,7 @@ class AdaGradState(NamedTuple):
     """The state of `adagrad`."""
 
     count: Array  # type: ignore[assignment]  # () int32: steps taken
-    sum_of_squares: Params  # Σ g², shapes and dtypes of the parameters
+    sum_of_squares: Params  # Σ g², shapes of the parameters, float32 or wider
 
 
 def adagrad(learning_rate: Hyperparameter, eps: Hyperparameter = 1e-8) -> Optimizer:
@@ -92,7 +92,7 @@ class RMSPropState(NamedTuple):
     """The state of `rmsprop`."""
 
     count: Array  # type: ignore[assignment]  # () int32: steps taken
-    mean_square: Params  # running mean of g², shapes and dtypes of the parameters
+    mean_square: Params  # running mean of g², shapes of the parameters, float32 or wider
 
 
 def rmsprop(
@@ -163,8 +163,8 @@ class AdaDeltaState(NamedTuple):
     """The state of `adadelta`."""
 
     count: Array  # type: ignore[assignment]  # () int32: steps taken
-    mean_square: Params  # running mean of g², shapes and dtypes of the parameters
-    mean_square_step: Params  # running mean of Δx², shapes and dtypes of the parameters
+    mean_square: Params  # running mean of g², shapes of the parameters, float32 or wider
+    mean_square_step: Params  # running mean of Δx², shapes of the parameters, float32 or wider
 
 
 def adadelta(

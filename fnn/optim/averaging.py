@@ -74,9 +74,7 @@ def accumulate_gradients(optimizer: Optimizer, every: int) -> Optimizer:
     check_range("every", every, at_least=1)
 
     def init(params: Params) -> AccumulateState:
-        return AccumulateState(
-            first_count(), jax.tree.map(at_least_float32, zeros_like(params)), optimizer.init(params)
-        )
+        return AccumulateState(first_count(), zeros_like(params), optimizer.init(params))
 
     def update(
         grads: Updates, state: AccumulateState, params: Params | None = None
@@ -89,7 +87,7 @@ def accumulate_gradients(optimizer: Optimizer, every: int) -> Optimizer:
             return updates, zeros_like(total), inner
 
         def wait() -> tuple[Updates, Params, OptimizerState]:
-            return zeros_like(grads), total, state.inner
+            return jax.tree.map(jnp.zeros_like, grads), total, state.inner
 
         count = state.count + 1
         updates, total, inner = lax.cond(count % every == 0, step, wait)

@@ -112,7 +112,7 @@ class LionState(NamedTuple):
     """The state of `lion`."""
 
     count: Array  # type: ignore[assignment]  # () int32: steps taken
-    first_moment: Params  # m, running mean of g, shapes and dtypes of the parameters
+    first_moment: Params  # m, running mean of g, shapes of the parameters, float32 or wider
 
 
 def lion(

@@ -50,15 +50,11 @@ def softmax_cross_entropy(
     """
     check_range("label_smoothing", label_smoothing, at_least=0, at_most=1)
     smoothing = known_number("label_smoothing", label_smoothing)
-    targets_are_classes = are_classes(logits, targets)
-    logits, classes = at_least_float32(logits), logits.shape[-1]
-    # One-hot and a sum, since the gradient of picking by index is a scatter, slow on every platform.
-    probabilities = jax.nn.one_hot(targets, classes, dtype=logits.dtype) if targets_are_classes else targets
-    probabilities = (1 - smoothing) * probabilities + smoothing / classes
-    losses = -jnp.sum(probabilities * jax.nn.log_softmax(logits), axis=-1)
-    if targets_are_classes:
-        losses = jnp.where((targets >= 0) & (targets < classes), losses, jnp.nan)
-    return losses
+    by_class = are_classes(logits, targets)
+    probabilities, exists = _one_hot(logits, targets) if by_class else (targets, jnp.array(True))
+    probabilities = (1 - smoothing) * probabilities + smoothing / logits.shape[-1]
+    losses = -_weighted_sum(probabilities, jax.nn.log_softmax(at_least_float32(logits)))
+    return jnp.where(exists, losses, jnp.nan)
 
 
 def sigmoid_cross_entropy(logits: Array, targets: Array, /) -> Array:
@@ -162,10 +158,10 @@ def multiclass_hinge(logits: Array, targets: Array, /, *, margin: Hyperparameter
         [0.0, 2.0]
     """
     check_range("margin", margin, at_least=0)
-    true = _one_hot(logits, targets)
+    true, exists = _one_hot(logits, _checked_classes(logits, targets))
     s = at_least_float32(logits)
-    lacking = s - jnp.sum(true * s, axis=-1, keepdims=True) + known_number("margin", margin)
-    return jnp.sum((1 - true) * jax.nn.relu(lacking), axis=-1)
+    lacking = s - _weighted_sum(true, s)[..., None] + known_number("margin", margin)
+    return jnp.where(exists, _weighted_sum(1 - true, jax.nn.relu(lacking)), jnp.nan)
 
 
 def perceptron_loss(logits: Array, targets: Array, /) -> Array:
@@ -202,11 +198,11 @@ def perceptron_loss(logits: Array, targets: Array, /) -> Array:
         >>> jax.grad(perceptron_loss)(jnp.zeros(3), jnp.array(2)).tolist()
         [1.0, 0.0, -1.0]
     """
-    true = _one_hot(logits, targets)
+    true, exists = _one_hot(logits, _checked_classes(logits, targets))
     s = at_least_float32(logits)
     best = jnp.argmax(jnp.where(true == 1, -jnp.inf, s), axis=-1)
-    behind = jnp.sum((jax.nn.one_hot(best, s.shape[-1], dtype=s.dtype) - true) * s, axis=-1)
-    return jnp.where(behind < 0, 0, behind)
+    behind = _weighted_sum(jax.nn.one_hot(best, s.shape[-1], dtype=s.dtype) - true, s)
+    return jnp.where(exists, jnp.where(behind < 0, 0, behind), jnp.nan)
 
 
 # --- of numbers -----------------------------------------------------------------------------------------
@@ -326,13 +322,31 @@ def are_classes(logits: Array, targets: Array) -> bool:
     return is_class
 
 
-def _one_hot(logits: Array, targets: Array) -> Array:
-    """Classes as rows of the identity, NaN for a class that does not exist; ValueError for anything else."""
+def class_numbers(targets: Array) -> Array:
+    """Classes in a type that can hold the number of classes too, which int8 and uint8 may not."""
+    return targets.astype(jnp.promote_types(targets.dtype, jnp.int32))
+
+
+def _checked_classes(logits: Array, targets: Array) -> Array:
+    """The targets; ValueError where they are not classes."""
     if not are_classes(logits, targets):
         raise ValueError("this loss needs integer targets (classes), not probabilities")
-    classes, dtype = logits.shape[-1], at_least_float32(logits).dtype
-    exists = (targets >= 0) & (targets < classes)
-    return jnp.where(exists[..., None], jax.nn.one_hot(targets, classes, dtype=dtype), jnp.nan)
+    return targets
+
+
+def _one_hot(logits: Array, targets: Array) -> tuple[Array, Array]:
+    """Classes as rows of the identity, and which of them exist; the row of one that does not is 0.
+
+    To be multiplied and summed, since the gradient of picking by index is a scatter, slow on every platform.
+    """
+    numbers, classes = class_numbers(targets), logits.shape[-1]
+    rows = jax.nn.one_hot(numbers, classes, dtype=at_least_float32(logits).dtype)
+    return rows, (numbers >= 0) & (numbers < classes)
+
+
+def _weighted_sum(weights: Array, values: Array) -> Array:
+    """Σ w v over the last axis, in which a weight of 0 makes 0 of an infinite value too: a masked class."""
+    return jnp.sum(jnp.where(weights == 0, 0, weights * values), axis=-1)
 
 
 def _alike(name: str, outputs: Array, targets: Array) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from fnn._types import Array, Metric, check_range
 from fnn.optim._precision import at_least_float32
-from fnn.optim.losses import are_classes
+from fnn.optim.losses import are_classes, class_numbers
 
 Counts = Annotated[jax.Array, "counts"]
 """Integers that say how often something happened."""
@@ -143,4 +143,4 @@ def calibration_error(logits: Array, targets: Array, /, *, bins: int = 15) -> Me
 
 def _classes(logits: Array, targets: Array) -> Array:
     """The targets as classes, (...) integers; ValueError where they do not fit the logits."""
-    return targets if are_classes(logits, targets) else jnp.argmax(targets, axis=-1)
+    return class_numbers(targets) if are_classes(logits, targets) else jnp.argmax(targets, axis=-1)

@@ -30,8 +30,8 @@ class AdamState(NamedTuple):
     """The state of `adam`, and of `nadam`, `adamw` and `lamb`, which are made from it."""
 
     count: Array  # type: ignore[assignment]  # () int32: steps taken
-    first_moment: Params  # m, running mean of g, shapes and dtypes of the parameters
-    second_moment: Params  # v, running mean of g², shapes and dtypes of the parameters
+    first_moment: Params  # m, running mean of g, shapes of the parameters, float32 or wider
+    second_moment: Params  # v, running mean of g², shapes of the parameters, float32 or wider
     first_weight: Array  # () float32: 1 - Π b1, what the weights in m add up to
     second_weight: Array  # () float32: 1 - Π b2, what the weights in v add up to
 
@@ -143,8 +143,8 @@ class AdaMaxState(NamedTuple):
     """The state of `adamax`."""
 
     count: Array  # type: ignore[assignment]  # () int32: steps taken
-    first_moment: Params  # m, running mean of g, shapes and dtypes of the parameters
-    largest: Params  # u, fading maximum of |g|, shapes and dtypes of the parameters
+    first_moment: Params  # m, running mean of g, shapes of the parameters, float32 or wider
+    largest: Params  # u, fading maximum of |g|, shapes of the parameters, float32 or wider
     first_weight: Array  # () float32: 1 - Π b1, what the weights in m add up to
 
 

@@ -68,7 +68,7 @@ class MomentumState(NamedTuple):
     """The state of `momentum` and `nesterov`."""
 
     count: Array  # type: ignore[assignment]  # () int32: steps taken
-    velocity: Params  # v, shapes and dtypes of the parameters
+    velocity: Params  # v, shapes of the parameters, float32 or wider
 
 
 def momentum(learning_rate: Hyperparameter, momentum: Hyperparameter = 0.9) -> Optimizer:

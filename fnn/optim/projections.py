@@ -13,7 +13,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from fnn._types import Array, Hyperparameter, Params, check_range
-from fnn.optim._precision import at_least_float32
 from fnn.optim.transforms import (
     Optimizer,
     Updates,
@@ -47,7 +46,8 @@ def max_norm(limit: Hyperparameter = 3.0, pattern: str = "*kernel") -> Optimizer
     Args:
         limit: c, above 0; 3 or 4 is typical.
         pattern: shell pattern on the path of what is bounded; `*` also crosses `/`. The last axis of a kernel
-            is its units, and the norm is over all others; biases do not count.
+            is its units, and the norm is over all others; biases do not count. A unit of
+            `locally_connected` counts once for all its places, though each has weights of its own.
 
     Returns:
         An optimizer that comes last in a chain: `chain(sgd(0.1), max_norm(3.0))`.
@@ -94,7 +94,7 @@ def max_norm_update(
     """One step of `max_norm`, with its hyperparameter given as a number."""
 
     def rule(update: Array, x: Array) -> Array:
-        w = at_least_float32(x + update)
+        w = x + update
         norm = root(jnp.sum(w**2, axis=range(w.ndim - 1), keepdims=True))
         return w * (limit / jnp.maximum(norm, limit)) - x
 

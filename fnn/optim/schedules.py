@@ -242,7 +242,7 @@ def _cosine(
     rising = peak * (t + 1) / jnp.maximum(warmup_steps, 1)
     progress = jnp.clip((t - warmup_steps) / jnp.maximum(steps - warmup_steps, 1), 0, 1)
     falling = end + (peak - end) * (1 + jnp.cos(jnp.pi * progress)) / 2
-    return jnp.where(t < warmup_steps, rising, falling)
+    return jnp.where(t < warmup_steps, rising, jnp.where(t < steps, falling, end))
 
 
 def warm_restarts(
@@ -361,6 +361,7 @@ def _one_cycle(
     rises = t < warmup_steps
     length = jnp.where(rises, warmup_steps, steps - warmup_steps)
     progress = jnp.clip(jnp.abs(t - warmup_steps) / jnp.maximum(length, 1), 0, 1)  # 0 at the peak, 1 far off
+    progress = jnp.where(t < steps, progress, 1)  # also where all of it is warm-up
     factor = jnp.where(rises, start, end)
     return peak * (factor + (1 - factor) * (1 + jnp.cos(jnp.pi * progress)) / 2)
 

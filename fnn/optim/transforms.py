@@ -244,7 +244,8 @@ def leafwise(rule: Callable[..., tuple[Array, ...]], grads: Updates, *slots: Any
     """Apply an optimizer's formula to each gradient and its slots, and keep every dtype.
 
     Args:
-        rule: `rule(g, *slots) -> (update, *new_slots)` for one leaf, in whatever precision it likes.
+        rule: `rule(g, *slots) -> (update, *new_slots)` for one leaf; it sees float32 or wider, since g² soon
+            leaves the range of float16, and a running mean stands still in bfloat16.
         grads: a pytree.
         slots: pytrees of the same structure, what the optimizer remembers of each parameter.
 
@@ -253,7 +254,8 @@ def leafwise(rule: Callable[..., tuple[Array, ...]], grads: Updates, *slots: Any
     """
 
     def keep_dtypes(*old: Array) -> tuple[Array, ...]:
-        return tuple(n.astype(jnp.result_type(o)) for n, o in zip(rule(*old), old, strict=True))
+        new = rule(*map(at_least_float32, old))
+        return tuple(n.astype(jnp.result_type(o)) for n, o in zip(new, old, strict=True))
 
     rows = jax.tree.map(keep_dtypes, grads, *slots)  # at each leaf the tuple (update, *new_slots)
 
@@ -296,8 +298,8 @@ def check_optimizer(taker: str, optimizer: Any) -> None:
 
 
 def zeros_like(params: Params) -> Any:
-    """A slot of zeros for each parameter, in its shape and dtype."""
-    return jax.tree.map(jnp.zeros_like, params)
+    """A slot of zeros for each parameter, in its shape, and in float32 where its dtype is narrower."""
+    return jax.tree.map(lambda x: jnp.zeros_like(at_least_float32(x)), params)
 
 
 def first_count() -> Array:

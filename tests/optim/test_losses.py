@@ -306,6 +306,46 @@ def test_a_margin_to_a_class_that_does_not_exist_is_nan_and_spares_the_others(lo
     assert np.isnan(losses).tolist() == [True, False, False, True]
 
 
+@pytest.mark.parametrize("loss", [optim.softmax_cross_entropy, optim.multiclass_hinge, optim.perceptron_loss])
+@pytest.mark.parametrize(
+    ("dtype", "classes", "label"), [("int8", 200, 3), ("uint8", 256, 255), ("uint8", 300, 7)]
+)
+def test_labels_may_be_of_a_type_too_narrow_for_the_number_of_classes(
+    loss: Any, dtype: str, classes: int, label: int
+) -> None:
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(1, classes)), jnp.float32)
+    narrow, wide = (loss(logits, jnp.array([label], kind)) for kind in (dtype, "int32"))
+    assert np.isfinite(wide).all()
+    np.testing.assert_array_equal(narrow, wide)
+
+
+def test_counts_of_labels_of_a_narrow_type() -> None:
+    counts = optim.confusion_matrix(jnp.zeros((1, 200)), jnp.array([3], jnp.int8))
+    assert np.argwhere(counts).tolist() == [[3, 0]]
+
+
+def test_a_masked_class_is_a_class_less() -> None:
+    """A logit of −∞ takes its class out: loss and gradient are those of the other classes alone."""
+    logits, target = jnp.array([[1.0, 2.0, -jnp.inf]]), jnp.array([1])
+    for loss in (optim.softmax_cross_entropy, optim.multiclass_hinge, optim.perceptron_loss):
+        value, slope = jax.value_and_grad(lambda z, loss=loss: loss(z, target).sum())(logits)
+        wanted, its = jax.value_and_grad(lambda z, loss=loss: loss(z, target).sum())(logits[:, :2])
+        np.testing.assert_allclose(value, wanted, rtol=1e-6)
+        np.testing.assert_allclose(slope, np.pad(its, [(0, 0), (0, 1)]), rtol=1e-6)
+    assert float(optim.softmax_cross_entropy(logits, target)[0]) == pytest.approx(np.log1p(np.exp(-1)))
+    assert float(optim.softmax_cross_entropy(jnp.array([3e38, -3e38, 0.0]), jnp.array(0))) == 0
+
+
+@pytest.mark.parametrize("loss", [optim.softmax_cross_entropy, optim.multiclass_hinge, optim.perceptron_loss])
+def test_a_row_that_does_not_count_may_have_any_label(loss: Any) -> None:
+    counts, targets = jnp.array([True, False]), jnp.array([1, -1])
+    mean = lambda z: jnp.where(counts, loss(z, targets), 0).sum()  # noqa: E731
+    slope = jax.grad(mean)(jnp.array([[1.0, 0.5, 0.0], [1.0, 2.0, 3.0]]))
+    assert np.isfinite(slope).all()
+    assert (slope[0] != 0).any()
+    np.testing.assert_array_equal(slope[1], 0)
+
+
 def test_a_label_that_is_none_is_nan_and_spares_the_others() -> None:
     losses = optim.sigmoid_cross_entropy(jnp.ones(4), jnp.array([-1, 0, 1, 2]))
     assert np.isnan(losses).tolist() == [True, False, False, True]

@@ -80,8 +80,8 @@ TABLE: dict[str, tuple[Callable[..., optim.Optimizer], dict[str, float]]] = {
         {"learning_rate": 0.01, "decay": 0.8, "eps": 1e-2},
     ),
 }
-# What their states keep in float32 where the parameters have fewer digits.
-WIDE = {"ema of sgd": "average", "accumulated rmsprop": "sum_of_gradients"}
+# States keep float32 where the parameters have fewer digits, but for copies of the parameters.
+COPIES = {name: jnp.bfloat16 for name in TABLE if "lookahead" in name}
 every_optimizer = pytest.mark.parametrize("name", TABLE)
 
 
@@ -458,11 +458,29 @@ def test_updates_and_slots_keep_their_dtypes_whatever_the_hyperparameters(name: 
     assert points.dtype == jnp.bfloat16
     assert np.all(np.isfinite(np.asarray(as_vector(updates), np.float32)))
     assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype(jnp.bfloat16)}
-    if name in WIDE:
-        wide = {leaf.dtype for leaf in jax.tree.leaves(getattr(states, WIDE[name]))}
-        assert wide == {jnp.dtype(jnp.float32)}
-        states = states.inner
-    assert {leaf.dtype for leaf in jax.tree.leaves(states) if leaf.ndim > 1} <= {jnp.dtype(jnp.bfloat16)}
+    slots = [slot for slot in jax.tree.leaves(states) if slot.ndim > 1]
+    assert {slot.dtype for slot in slots} <= {jnp.dtype(COPIES.get(name, jnp.float32))}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("make", [optim.adam, optim.nadam, optim.adamw, optim.adamax, optim.adagrad])
+def test_squares_and_running_means_have_more_digits_than_the_gradients(make: Any, dtype: Any) -> None:
+    """1e-4² is 0 in float16 and 300² infinite; a mean of bfloat16 does not fall, as 0.999 v is v."""
+    far_apart = jnp.array([[1e-4, 300.0]], dtype)
+    optimizer = make(1e-3)
+
+    def last_update(gradients: jax.Array) -> jax.Array:
+        def step(state: Any, g: jax.Array) -> tuple[Any, jax.Array]:
+            update, state = optimizer.update({"kernel": g}, state, {"kernel": jnp.zeros_like(g)})
+            return state, update["kernel"]
+
+        return jax.lax.scan(step, optimizer.init({"kernel": gradients[0]}), gradients)[1][-1]
+
+    falling = jnp.concatenate([jnp.full((5, 2), 10.0), jnp.full((800, 2), 0.01)])
+    for gradients in (far_apart, falling.astype(dtype)):
+        exact = last_update(jnp.asarray(gradients, jnp.float32))
+        least = float(jnp.finfo(dtype).smallest_subnormal)
+        np.testing.assert_allclose(np.asarray(last_update(gradients), np.float32), exact, 0.01, least)
 
 
 @every_optimizer

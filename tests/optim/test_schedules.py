@@ -62,7 +62,7 @@ CASES: dict[str, tuple[Any, dict[int, float]]] = {
         optim.cosine(1.0, steps=10, warmup=0.25),
         {0: 0.5, 1: 1.0, 2: 1.0, 6: 0.5, 10: 0.0},
     ),
-    "cosine that only warms up": (optim.cosine(1.0, steps=2, warmup=0.99), {0: 0.5, 1: 1.0, 2: 1.0, 3: 0.0}),
+    "cosine that only warms up": (optim.cosine(1.0, steps=2, warmup=0.99), {0: 0.5, 1: 1.0, 2: 0.0, 3: 0.0}),
     "warm_restarts": (
         optim.warm_restarts(0.8, period=4),
         {
@@ -216,6 +216,13 @@ def test_warm_restarts_make_no_nan_on_the_way(multiplier: float) -> None:
         peak, _, end = gradients = jax.grad(value)((1.0, multiplier, 0.0))
     assert np.isfinite(gradients).all()
     np.testing.assert_allclose(peak + end, 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [optim.cosine, optim.one_cycle])
+def test_the_end_comes_though_all_steps_warm_up(make: Any) -> None:
+    schedule = make(1.0, steps=8, warmup=0.95)
+    assert float(schedule(7)) > 0.9
+    np.testing.assert_allclose([schedule(8), schedule(100)], 0, atol=1e-6)
 
 
 def test_end_points_may_be_traced_and_mapped() -> None:
