@@ -69,7 +69,9 @@ def stratified_folds(
     # Dealt out class by class, as cards are, every fold gets its share of each.
     order = np.concatenate([random.permutation(np.flatnonzero(labels == label)) for label in classes])
     size = len(order) // count
-    left_over = np.sort(random.permutation(len(order))[: len(order) % count])
+    # Left over are some of those that do not go round in their class.
+    odd = [np.arange(end - n % count, end) for end, n in zip(np.cumsum(sizes), sizes, strict=True)]
+    left_over = random.permutation(np.concatenate(odd))[: len(order) % count]
     dealt = np.delete(order, left_over)
     held = np.sort(dealt.reshape(size, count).T, axis=1)
     train = np.stack([np.setdiff1d(np.arange(len(order)), rows) for rows in held])

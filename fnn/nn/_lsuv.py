@@ -62,56 +62,62 @@ def lsuv(
     if key is not None:
         params = _orthonormal(params, key)
 
-    def scaled(layer: Layer, params: Params, state: State, x: Array) -> tuple[Array, Params]:
-        """The output and the parameters of one layer, whose input is settled."""
+    def scaled(layer: Layer, params: Params, state: State, x: Array) -> tuple[Array, Array]:
+        """The output of one layer, whose input is settled, and the factor of its kernel."""
 
-        def output(kernel: Array) -> Array:
-            return layer.apply({**params, "kernel": kernel}, state, x)[0]
+        def output(factor: Array) -> Array:
+            return layer.apply(_times(params, factor), state, x)[0]
 
         def goes_on(carry: tuple[Array, Array, Array]) -> Array:
             _, y, count = carry
             return (jnp.abs(_variance(y) - 1) >= tolerance) & (_variance(y) > 0) & (count < max_iterations)
 
         def divide(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-            kernel, y, count = carry
-            kernel = (kernel / jnp.sqrt(_variance(y))).astype(kernel.dtype)
-            return kernel, output(kernel), count + 1
+            factor, y, count = carry
+            factor = (factor / jnp.sqrt(_variance(y))).astype(factor.dtype)
+            return factor, output(factor), count + 1
 
-        start = (params["kernel"], output(params["kernel"]), jnp.zeros((), jnp.int32))
-        kernel, y, _ = lax.while_loop(goes_on, divide, start)
-        return y, {**params, "kernel": kernel}
+        one = jnp.ones((), jnp.promote_types(params["kernel"].dtype, jnp.float32))
+        factor, y, _ = lax.while_loop(goes_on, divide, (one, output(one), jnp.zeros((), jnp.int32)))
+        return y, factor
 
     def settling(net: Layer) -> Layer:
-        """The same network, whose layers scale their kernels first and hand them out as state."""
+        """The same network, whose layers find the factors of their kernels first, and hand them out as state.
+
+        Factors, and not kernels, since `mixed_precision` shows a layer its parameters rounded.
+        """
         if net.children and net.rebuild is not None:
             return net.rebuild(tuple((name, settling(child)) for name, child in net.children))
 
         def apply(params: Params, state: State, x: Array, **context: Any) -> tuple[Array, State]:
             if "kernel" in params:
-                y, params = scaled(net, params, state, x)
-            else:
-                y, _ = net.apply(params, state, x, **context)
-            return y, {_PARAMS: params}
+                y, factor = scaled(net, params, state, x)
+                return y, {"kernel": factor}
+            return net.apply(params, state, x, **context)[0], {}
 
         return replace(net, apply=apply)
 
-    _, settled = settling(as_layer(net)).apply(params, state, x)
-    return _collected(settled)
-
-
-_PARAMS = ""  # no layer can have this name
+    _, factors = settling(as_layer(net)).apply(params, state, x)
+    return _scaled(params, factors)
 
 
 def _variance(y: Array) -> Array:
     return jnp.var(y.astype(jnp.promote_types(y.dtype, jnp.float32)))
 
 
-def _collected(settled: Any) -> Params:
-    """The parameters that the layers handed out, layers without parameters left out."""
-    if _PARAMS in settled:
-        return settled[_PARAMS]
-    params = {name: _collected(child) for name, child in settled.items()}
-    return {name: child for name, child in params.items() if child}
+def _times(params: Params, factor: Array) -> Params:
+    """A layer's parameters with its kernel times a factor."""
+    kernel = params["kernel"]
+    return {**params, "kernel": (factor * kernel).astype(kernel.dtype)}
+
+
+def _scaled(params: Params, factors: Any) -> Params:
+    """All parameters, the kernels times their layers' factors."""
+    if "kernel" in factors:
+        return _times(params, factors["kernel"])
+    return {
+        name: _scaled(leaf, factors[name]) if factors.get(name) else leaf for name, leaf in params.items()
+    }
 
 
 def _orthonormal(params: Params, key: Key) -> Params:

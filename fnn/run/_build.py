@@ -65,11 +65,14 @@ class Make:
         function = functions()[call.function]
         positional: list[Any] = []
         settings: dict[str, Any] = {}
+        inner = self
+        if call.function == "accumulate_gradients":  # what is inside counts its own, fewer steps
+            inner = replace(self, steps=max(1, self.steps // dict(call.arguments)["every"]))
         for name, value in call.arguments:
             if isinstance(value, Calls):
-                positional += self._build_all(value, values, path)
+                positional += inner._build_all(value, values, path)
             else:
-                settings[name] = self._argument(value, values, f"{path}.{name}")
+                settings[name] = inner._argument(value, values, f"{path}.{name}")
         if "steps" in function.parameters:
             settings.setdefault("steps", self.steps)
         located = _located(function.call, path)

@@ -27,6 +27,15 @@ def test_every_class_keeps_its_share():
         assert (np.abs(np.bincount(DIGITS.train.y[rows], minlength=10) - whole) <= 1.5).all()
 
 
+def test_what_is_left_over_is_taken_from_no_class_that_goes_round():
+    y = np.repeat([0, 1], [19, 5])
+    part = fnn.Examples(np.zeros((24, 2), np.float32), y)
+    dataset = DIGITS._replace(train=part, classes=("often", "rare"))
+    for seed in range(30):
+        held = fnn.stratified_folds(dataset, count=5, seed=seed).validation
+        assert [int((y[rows] == 1).sum()) for rows in held] == [1] * 5
+
+
 def test_moments_are_those_of_what_a_fold_trains_on():
     folds = fnn.stratified_folds(DIGITS, count=3)
     for number in range(3):

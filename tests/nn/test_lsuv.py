@@ -129,6 +129,18 @@ def test_jit_vmap_and_bfloat16():
     assert abs(float(y.astype(jnp.float32).var()) - 1) < 0.03
 
 
+def test_parameters_that_a_layer_sees_rounded_keep_all_their_digits():
+    net = nn.mixed_precision(nn.linear(16), nn.relu, nn.linear(4))
+    x = jnp.asarray(np.random.default_rng(5).normal(size=(256, 8)), jnp.float32)
+    params, state = net.init(KEY, x)
+    settled = nn.lsuv(net, params, state, x)
+    assert jax.tree.map(jax.typeof, settled) == jax.tree.map(jax.typeof, params)
+    for name in ("linear_1", "linear_2"):
+        ratio = np.asarray(settled[name]["kernel"], float) / np.asarray(params[name]["kernel"], float)
+        np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-6)
+    assert abs(float(net.apply(settled, state, x)[0].var()) - 1) < 0.05
+
+
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [

@@ -133,6 +133,20 @@ def test_steps_is_the_length_of_the_run():
     assert prepare(check(changed("train.batch_size", "all"))).make.steps == 3
 
 
+def test_a_schedule_of_an_optimizer_that_steps_rarely_is_as_long_as_its_steps():
+    """40 gradients, four to a step: ten steps, after which the rate has fallen to its end."""
+    inner = {"sgd": {"learning_rate": {"cosine": {"peak": 1.0, "warmup": 0.0}}}}
+    raw = changed("optimizer", {"use": "accumulate_gradients", "every": 4, "optimizer": inner})
+    make, values = make_of(raw=raw, steps=40)
+    optimizer = make(values).optimizer
+    params = {"kernel": np.zeros(1, np.float32)}
+    state, rates = optimizer.init(params), []
+    for _ in range(44):
+        updates, state = optimizer.update({"kernel": np.ones(1, np.float32)}, state, params)
+        rates.append(-float(updates["kernel"][0]))
+    np.testing.assert_allclose(rates[3::4], [(1 + np.cos(np.pi * t / 10)) / 2 for t in range(11)], atol=1e-6)
+
+
 def test_ten_learning_rates_are_one_compilation():
     config = tomllib.loads(
         SMALL.replace("epochs = 3", "epochs = 1").replace("features = 16", "features = 17")
