@@ -19,7 +19,8 @@ SPACE = fnn.Space(
         "momentum": fnn.uniform(0.0, 0.95),
         "l2 strength": fnn.log_uniform(1e-7, 1e-2),
         "dropout rate": fnn.uniform(0.0, 0.5),
-    }
+    },
+    allowed=lambda h: 0 <= h["momentum"] < 1 and 0 <= h["dropout rate"] < 1,
 )
 EPOCHS, BATCH, TRAIN, VALIDATION = 16, 30, 300, 500
 NAMES = list(SPACE.distributions)

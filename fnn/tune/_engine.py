@@ -244,7 +244,7 @@ class Engine:
                     SearchProgress(self._sorted(), numbers, population.epoch, epochs, tuple(self.notes))
                 )
         for row, trial in enumerate(trials):
-            if population.curves[row]:
+            if len(population.curves[row]) > trial.inherited:
                 self.outcomes[trial.number] = outcome_of(trial, population.curves[row])
                 self.journal.record(self.outcomes[trial.number], seconds=self.elapsed)
         done.append(population)
@@ -443,7 +443,10 @@ def outcome_of(trial: Trial, curve: Sequence[Mapping[str, float]]) -> Outcome:
     diverged = any(not math.isfinite(m[name]) for m in curve for name in names if name in m)
     if diverged:
         return Outcome(trial, len(curve), -math.inf, math.nan, tuple(map(dict, curve)), True)
-    best = max(curve, key=lambda metrics: (worth(metrics), -metrics.get("validation_loss", 0.0)))
+    # What a child inherited was reached with its parent's hyperparameters.
+    best = max(
+        curve[trial.inherited :], key=lambda metrics: (worth(metrics), -metrics.get("validation_loss", 0.0))
+    )
     judged = next(name for name in ("score", "validation_accuracy", "validation_loss") if name in best)
     error = best.get(f"{judged}_error", math.nan)
     return Outcome(trial, len(curve), worth(best), error, tuple(map(dict, curve)), False)

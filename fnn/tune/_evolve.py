@@ -21,8 +21,9 @@ def population_based(members: int = 16, interval: int = 1, quantile: float = 0.2
     Every `interval` epochs each of the worst members is replaced by one of the best, whose parameters and
     optimizer it takes over. Each hyperparameter is moved by a tenth of its range, up or down, or drawn anew
     with probability 1/4. The paper multiplies by 1.2 or 0.8; a tenth of a range is the same for a number that
-    is drawn by its logarithm over a factor of about six. An option of a `choice` is kept, since the
-    parameters that are taken over belong to it.
+    is drawn by its logarithm over a factor of about six. An option of a `choice` and the number of an
+    `int_uniform` are kept, since the parameters that are taken over belong to them. A member's score is the
+    best of its own epochs, not of those that it inherited.
 
     What this finds is a history of hyperparameters, which no config can hold: `best.toml` has the last ones.
 
@@ -74,7 +75,7 @@ def _child(space: Space, parent: Trial, random: np.random.Generator, number: int
     point = np.array(parent.point)
     for axis, distribution in enumerate(space.distributions.values()):
         step, anew, redraw = random.choice([-_STEP, _STEP]), random.random(), random.random() < _REDRAWN
-        if distribution.kind != "choice":
+        if distribution.options is None:  # what a network is made of cannot change under its weights
             point[axis] = anew if redraw else np.clip(point[axis] + step, 0, 1)
     (child,) = numbered(space, [point], number)
     return child._replace(parent=parent.number, inherited=epochs)

@@ -180,7 +180,8 @@ def coarse_to_fine(coarse: int = 32, fine: int = 32, zoom: float = 0.3) -> Metho
     """Many short trials over the whole space, then full ones around the best.
 
     The coarse stage trains for a fifth of the epochs. The fine one draws from a box around the best trial.
-    Where that lies on the border of a range, the box reaches beyond it, if such values are allowed.
+    Where that lies on the border of a range, the box reaches beyond it, if such values are allowed: those of
+    a config that its functions take; from Python none, but what `Space(distributions, allowed)` says.
 
     Args:
         coarse: trials of the first stage.

@@ -122,8 +122,8 @@ class Space:
     """
 
     distributions: Mapping[str, Distribution]
-    allowed: Callable[[dict[str, Any]], bool] = field(default=lambda hyperparameters: True)
-    """Whether values may be tried that lie beyond the ends of a distribution."""
+    allowed: Callable[[dict[str, Any]], bool] = field(default=lambda hyperparameters: False)
+    """Whether values may be tried that lie beyond the ends of a distribution; none by default."""
 
     def __post_init__(self) -> None:
         """See the class."""

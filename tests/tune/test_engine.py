@@ -10,6 +10,7 @@ import pytest
 
 import fnn
 from fnn.tune import Journal, Method, Trial, _engine
+from fnn.tune._engine import outcome_of
 from fnn.tune._method import Round
 from fnn.tune._search import Training
 
@@ -287,3 +288,11 @@ def test_reports_tell_how_far_the_search_is():
         (1, 2, (0, 1)), (2, 2, (0, 1)),
     ]  # fmt: skip
     assert [outcome.epochs for outcome in seen[0].outcomes] == [1, 1]
+
+
+def test_a_child_is_scored_by_its_own_epochs():
+    curve = [{"loss": 1.0, "validation_loss": 1.0, "validation_accuracy": a} for a in (0.9, 0.2, 0.5)]
+    child = Trial(7, {"rate": 1.0}, (0.5,), parent=3, inherited=1)
+    assert outcome_of(child, curve).score == 0.5
+    assert outcome_of(child._replace(parent=None, inherited=0), curve).score == 0.9
+    assert len(outcome_of(child, curve).curve) == 3

@@ -95,9 +95,11 @@ def test_coarse_to_fine_looks_around_the_best():
     assert fine.note == f"the fine stage looks around trial {best.number}"
 
 
-@pytest.mark.parametrize(("allowed", "beyond"), [(True, True), (False, False)])
+@pytest.mark.parametrize(
+    ("allowed", "beyond"), [((lambda hyperparameters: True,), True), ((), False)], ids=["allowed", "default"]
+)
 def test_coarse_to_fine_widens_where_the_best_lies_on_the_border(allowed, beyond):
-    space = Space(SPACE.distributions, lambda hyperparameters: allowed)
+    space = Space(SPACE.distributions, *allowed)
     _, fine = play(fnn.coarse_to_fine(200, 200), lambda trial, epochs: trial.point[0], space=space, epochs=5)
     assert (max(trial.point[0] for trial in fine.trials) > 1) == beyond
     assert ("whose rate lies on the border" in fine.note) == beyond
@@ -214,13 +216,14 @@ def test_a_population_is_judged_by_its_last_epoch():
     assert 0 not in [trial.number for trial in after.trials]
 
 
-def test_a_choice_is_inherited():
-    space = Space({"o": fnn.choice(["x", "y", "z"]), "a": fnn.uniform(0.0, 1.0)})
+def test_a_choice_and_a_whole_number_are_inherited():
+    space = Space({"o": fnn.choice(["x", "y", "z"]), "n": fnn.int_uniform(1, 40), "a": fnn.uniform(0.0, 1.0)})
     asked = play(fnn.population_based(8, quantile=0.5), by_number, space=space, epochs=9)
     by_trial = {t.number: t for r in asked for t in r.trials}
     children = [t for t in by_trial.values() if t.parent is not None]
     assert len(children) > 20
-    assert all(t.hyperparameters["o"] == by_trial[t.parent].hyperparameters["o"] for t in children)
+    for name in ("o", "n"):
+        assert all(t.hyperparameters[name] == by_trial[t.parent].hyperparameters[name] for t in children)
     assert all(0 <= t.hyperparameters["a"] <= 1 for t in children)
 
 

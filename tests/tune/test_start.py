@@ -10,7 +10,16 @@ import pytest
 
 import fnn
 from fnn.train import Batch
-from fnn.tune._start import RANGE, _thinned, at_start, overfit, range_test, trained_for, without_noise
+from fnn.tune._start import (
+    RANGE,
+    _of_optimizer,
+    _thinned,
+    at_start,
+    overfit,
+    range_test,
+    trained_for,
+    without_noise,
+)
 
 KEY = jax.random.key(0)
 RANDOM = np.random.default_rng(0)
@@ -55,7 +64,11 @@ def start(make, values, key, examples):
     return at_start(make, values, draws(make, values, key, examples), examples)
 
 
-measured = jax.jit(lambda *given: start(*given)[0], static_argnums=0)
+starts = jax.jit(start, static_argnums=0)
+
+
+def measured(*given):
+    return starts(*given)[0]
 
 
 def measure(values):
@@ -103,11 +116,16 @@ def linear_make(optimizer, *, net=None, penalties=(), loss=fnn.softmax_cross_ent
     return lambda values: fnn.Task(net, loss, optimizer, penalties)
 
 
+PLAIN = linear_make(fnn.sgd(0.1))  # compiled once for several tests
+GRADIENT = {"kernel": jnp.asarray(RANDOM.normal(size=(12, 4)), jnp.float32)}
+of_optimizer = jax.jit(_of_optimizer, static_argnums=0)
+
+
 @pytest.mark.parametrize("m", [0.6, 0.9, 0.97, 0.999])
 def test_updates_with_momentum_go_on_until_the_turned_gradient_has_outweighed_the_old(m):
     # v = (1 - m¹⁰⁰) / (1 - m) g when the gradient turns, and mᵗ v - (1 - mᵗ) / (1 - m) g after t more steps.
     zero = math.log(2 - m**100) / -math.log(m)
-    numbers = measured(linear_make(fnn.momentum(0.1, m)), (), KEY, EXAMPLES)
+    numbers = of_optimizer(fnn.momentum(0.1, m), GRADIENT)
     assert float(numbers["memory"]) == pytest.approx(math.floor(zero) / 100)
 
 
@@ -133,13 +151,13 @@ def test_clipping_is_the_gradients_norm_over_the_limit():
     "optimizer", [fnn.sgd(0.1), fnn.adam(1e-3), fnn.adagrad(0.1), fnn.lion(1e-3), fnn.lamb(1e-2)]
 )
 def test_an_optimizer_that_clips_nothing_is_not_said_to(optimizer):
-    numbers = measured(linear_make(optimizer), (), KEY, EXAMPLES)
+    numbers = of_optimizer(optimizer, GRADIENT)
     assert float(numbers["clipping"]) == pytest.approx(1, rel=1e-3)
     assert float(numbers["memory"]) < 0.5
 
 
 def test_an_optimizer_that_accumulates_gradients_cannot_be_told():
-    numbers = measured(linear_make(fnn.accumulate_gradients(fnn.sgd(0.1), 4)), (), KEY, EXAMPLES)
+    numbers = of_optimizer(fnn.accumulate_gradients(fnn.sgd(0.1), 4), GRADIENT)
     assert np.isnan(numbers["clipping"])
     assert np.isnan(numbers["memory"])
 
@@ -158,10 +176,10 @@ def test_a_margin_that_is_met_has_no_say_about_the_loss():
 
 
 def test_the_loss_at_the_start_is_expected_above_ln_c():
-    numbers = measured(linear_make(fnn.sgd(0.1)), (), KEY, EXAMPLES)
+    numbers = measured(PLAIN, (), KEY, EXAMPLES)
     losses, variances = [], []
     for key in jax.random.split(KEY, 8):
-        state = fnn.init_state(linear_make(fnn.sgd(0.1)), (), key, X)
+        state = fnn.init_state(PLAIN, (), key, X)
         z = (X @ np.asarray(state.params["linear_1"]["kernel"])).astype(float)
         losses.append(np.mean(np.log(np.exp(z).sum(1)) - z[np.arange(64), Y]))
         variances.append(np.mean(z.var(1)))
@@ -171,11 +189,11 @@ def test_the_loss_at_the_start_is_expected_above_ln_c():
 
 
 def test_the_penalty_is_added_to_the_loss_at_the_start():
-    numbers, _ = start(
+    numbers = measured(
         linear_make(fnn.sgd(0.1), penalties=(partial(fnn.l2, strength=0.1),)), (), KEY, EXAMPLES
     )
     squares = [
-        np.sum(np.square(fnn.init_state(linear_make(fnn.sgd(0.1)), (), key, X).params["linear_1"]["kernel"]))
+        np.sum(np.square(fnn.init_state(PLAIN, (), key, X).params["linear_1"]["kernel"]))
         for key in jax.random.split(KEY, 8)
     ]
     added = float(numbers["loss_with_penalty"] - numbers["loss"])
@@ -185,7 +203,7 @@ def test_the_penalty_is_added_to_the_loss_at_the_start():
 def test_a_network_that_mixes_examples_is_said_to():
     mixing = fnn.serial(fnn.linear(4), lambda x: x - x.mean(0, keepdims=True))
     mixed = measured(linear_make(fnn.sgd(0.1), net=mixing), (), KEY, EXAMPLES)["independence"]
-    apart = measured(linear_make(fnn.sgd(0.1)), (), KEY, EXAMPLES)["independence"]
+    apart = measured(PLAIN, (), KEY, EXAMPLES)["independence"]
     assert fnn.find_all({"independence": float(mixed)})[0].verdict == "FAIL"
     assert float(apart) == 0
 
@@ -212,7 +230,7 @@ def test_layers_without_dropout_are_the_same_network():
 
 def test_layers_are_measured_by_path():
     net = fnn.serial(fnn.linear(6), fnn.relu, fnn.linear(5), fnn.tanh)
-    _, found = start(linear_make(fnn.sgd(0.1), net=net), (), KEY, EXAMPLES)
+    _, found = starts(linear_make(fnn.sgd(0.1), net=net), (), KEY, EXAMPLES)
     hidden, end = [], []
     for key in jax.random.split(KEY, 8):
         params = fnn.init_state(linear_make(fnn.sgd(0.1), net=net), (), key, X).params
