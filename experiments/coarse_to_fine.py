@@ -11,7 +11,7 @@ notes, "Babysitting the learning process".
 import numpy as np
 from claims import Study, publish, verdict
 from matplotlib.figure import Figure
-from objective import EPOCHS, SPACE, chosen, random_trials, trained
+from objective import EPOCHS, SPACE, chosen, random_losses, random_trials, trained
 
 import fnn
 
@@ -21,9 +21,9 @@ COARSE, FINE, ZOOM = 32, 26, 0.3
 
 def study(seeds=range(10, 40), *, mechanism=True) -> Study:
     """Compare both; without the mechanism the fine stage looks everywhere too."""
-    seeds = list(seeds)
+    seeds = tuple(seeds)
     random = random_trials(COARSE, seeds)
-    first = trained(random, seeds)
+    first = random_losses(COARSE, seeds)
     method = fnn.coarse_to_fine(COARSE, FINE, ZOOM)
     fine = []
     for seed, losses in zip(seeds, first.validation, strict=True):

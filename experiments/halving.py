@@ -11,7 +11,7 @@ Source: Jamieson and Talwalkar 2016, "Non-stochastic best arm identification and
 import numpy as np
 from claims import Study, publish, verdict
 from matplotlib.figure import Figure
-from objective import EPOCHS, SPACE, chosen, only, random_trials, trained
+from objective import EPOCHS, SPACE, chosen, only, random_losses
 
 import fnn
 
@@ -40,9 +40,8 @@ def survivors(validation, seed, mechanism):
 
 def study(seeds=range(10, 40), *, mechanism=True) -> Study:
     """Compare both; without the mechanism, who survives is decided by lot."""
-    seeds = list(seeds)
-    trials = random_trials(TRIALS, seeds)
-    losses = trained(trials, seeds)
+    seeds = tuple(seeds)
+    losses = random_losses(TRIALS, seeds)
     kept, costs = zip(
         *(survivors(each, seed, mechanism) for each, seed in zip(losses.validation, seeds, strict=True)),
         strict=True,

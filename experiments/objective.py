@@ -5,6 +5,7 @@ learning rate matters most. Each seed has other training examples, initial value
 chose by its validation loss is judged by the loss on the rest of the data.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -83,6 +84,12 @@ def trained(trials, seeds):
 def random_trials(count, seeds):
     """For each seed the trials of a random search."""
     return [next(fnn.random_search(count).rounds(SPACE, EPOCHS, seed)).trials for seed in seeds]
+
+
+@cache
+def random_losses(count, seeds):
+    """Their losses, trained once for all studies of a process."""
+    return trained(random_trials(count, seeds), seeds)
 
 
 def chosen(losses):

@@ -35,21 +35,35 @@ NETWORKS = {  # what stands after each linear layer, and its initial values
 def curves(name: str, seeds: tuple[int, ...], rates: tuple[float, ...], depth: int, steps: int):
     """(rates, seeds, steps) the training loss of every step."""
     after, kernel_init = NETWORKS[name]
-    hidden = [layer for _ in range(depth) for layer in (fnn.linear(WIDTH, kernel_init=kernel_init), *after)]
-    net = fnn.serial(fnn.flatten, *hidden, fnn.linear(10, kernel_init=fnn.lecun))
+    hidden, head = (
+        fnn.serial(fnn.linear(WIDTH, kernel_init=kernel_init), *after),
+        fnn.linear(10, kernel_init=fnn.lecun),
+    )
     data = fnn.split(fnn.digits(), validation=0.2).train
     x, y = fnn.standardize(jnp.asarray(data.x), fnn.moments(data.x)), jnp.asarray(data.y)
+    x = x.reshape(-1, WIDTH)  # an image has as many numbers as a layer has units, so all layers are alike
+
+    def init(key):
+        keys = jax.random.split(key, depth + 1)
+        layers, state = jax.vmap(lambda key: hidden.init(key, x[:1]))(keys[1:])
+        return (layers, head.init(keys[0], x[:1])[0]), state
+
+    def apply(params, state, x):
+        """Layers that are alike are one, scanned over their stacked parameters: depth compiles nothing."""
+        layers, last = params
+        x, state = jax.lax.scan(lambda x, its: hidden.apply(*its, x, train=True), x, (layers, state))
+        return head.apply(last, {}, x)[0], state
 
     def train(rate, seed):
         optimizer = fnn.adam(rate)
-        params, state = net.init(jax.random.key(seed), x[:1])
+        params, state = init(jax.random.key(seed))
         rows = jax.random.randint(jax.random.key(seed), (steps, BATCH), 0, len(x))
 
         def step(carry, rows):
             params, state, opt_state = carry
 
             def loss(params):
-                logits, new_state = net.apply(params, state, x[rows], train=True)
+                logits, new_state = apply(params, state, x[rows])
                 return fnn.softmax_cross_entropy(logits, y[rows]).mean(), new_state
 
             (value, state), grads = jax.value_and_grad(loss, has_aux=True)(params)
