@@ -48,6 +48,8 @@ def check_range(
     if value is None or callable(value) or isinstance(value, jax.core.Tracer):
         return
     numbers = np.asarray(value)
+    if numbers.dtype.kind in "USO":
+        raise TypeError(f"{name} must be a number, not {value!r}")
     limits = [
         ("at least", at_least, np.greater_equal),
         ("above", above, np.greater),

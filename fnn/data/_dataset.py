@@ -48,15 +48,19 @@ def checked(train: Examples, test: Examples, classes: tuple[str, ...], name: str
     """
     for part, examples in (("training", train), ("test", test)):
         check_examples(examples, classes, f"the {part} part of {name}")
-    for field in Examples._fields:
-        kinds = [(array.shape[1:], array.dtype) for array in (getattr(train, field), getattr(test, field))]
-        if kinds[0] != kinds[1]:
-            words = [f"{dtype} of shape {shape}" for shape, dtype in kinds]
-            raise DataError(
-                f"one example's {field} in {name} is {words[0]} in the training part and {words[1]} in the "
-                "test part; both parts must have the same shape and dtype"
-            )
+    check_alike({f"the training part of {name}": train, f"the test part of {name}": test})
     return Dataset(train, test, classes, name)
+
+
+def check_alike(parts: dict[str, Examples]) -> None:
+    """Raise DataError where an example of one part has another shape or dtype than one of another part."""
+    for field in Examples._fields:
+        arrays = {where: getattr(examples, field) for where, examples in parts.items()}
+        kinds = [f"{array.dtype} of shape {array.shape[1:]} in {where}" for where, array in arrays.items()]
+        if len({(array.shape[1:], array.dtype) for array in arrays.values()}) > 1:
+            raise DataError(
+                f"one example's {field} is {' and '.join(kinds)}; both must have the same shape and dtype"
+            )
 
 
 def check_examples(examples: Examples, classes: tuple[str, ...], where: str) -> None:

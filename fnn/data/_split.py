@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fnn.data._dataset import Dataset, Examples, check_examples
+from fnn.data._dataset import DataError, Dataset, Examples, check_alike, check_examples
 
 
 class Splits(NamedTuple):
@@ -17,6 +17,19 @@ class Splits(NamedTuple):
     test: Examples
     classes: tuple[str, ...]
     name: str
+
+
+def check_splits(splits: Splits) -> None:
+    """Raise ValueError where a run cannot be trained on one part and judged by the other."""
+    if not isinstance(splits, Splits):
+        raise DataError(
+            "expected a data set that is split, fnn.split(dataset, validation=0.2), not "
+            f"{type(splits).__name__}"
+        )
+    parts = {"the training part": splits.train, "the validation part": splits.validation}
+    for where, examples in parts.items():
+        check_examples(examples, splits.classes, where)
+    check_alike(parts)
 
 
 def split(dataset: Dataset, /, *, validation: float = 0.1, seed: int = 0) -> Splits:

@@ -29,8 +29,8 @@ def softmax_cross_entropy(
 
     Returns:
         Shape (...), float32 or wider: ln C where the logits are equal. The gradient with respect to the
-        logits is softmax(logits) - t where t adds up to 1. A class outside 0 … C - 1 gives NaN, since
-        compiled code cannot raise.
+        logits is softmax(logits) - t. A class outside 0 … C - 1 gives NaN, since compiled code cannot raise,
+        and so do floats that are no probabilities: one below 0, or a sum that is not 1 to two digits.
 
     Raises:
         ValueError: if the shape or the type of the targets does not fit, or the smoothing is out of range.
@@ -51,7 +51,7 @@ def softmax_cross_entropy(
     check_range("label_smoothing", label_smoothing, at_least=0, at_most=1)
     smoothing = known_number("label_smoothing", label_smoothing)
     by_class = are_classes(logits, targets)
-    probabilities, exists = _one_hot(logits, targets) if by_class else (targets, jnp.array(True))
+    probabilities, exists = _one_hot(logits, targets) if by_class else (targets, _are_probabilities(targets))
     probabilities = (1 - smoothing) * probabilities + smoothing / logits.shape[-1]
     losses = -_weighted_sum(probabilities, jax.nn.log_softmax(at_least_float32(logits)))
     return jnp.where(exists, losses, jnp.nan)
@@ -105,7 +105,8 @@ def kl_divergence(logits: Array, targets: Array, /) -> Array:
 
     Returns:
         Shape (...), float32 or wider; 0 where p = t. It is the cross-entropy less the entropy of t, so both
-        have the gradient softmax(logits) - t with respect to the logits.
+        have the gradient softmax(logits) - t with respect to the logits. Targets that are no probabilities
+        give NaN, as in `softmax_cross_entropy`.
 
     Raises:
         ValueError: if the targets are not probabilities of that shape.
@@ -125,7 +126,8 @@ def kl_divergence(logits: Array, targets: Array, /) -> Array:
     if are_classes(logits, targets):
         raise ValueError("kl_divergence needs float targets (probabilities), not integer classes")
     t = at_least_float32(targets)
-    return jnp.sum(xlogy(t, t) - t * jax.nn.log_softmax(at_least_float32(logits)), axis=-1)
+    losses = jnp.sum(xlogy(t, t) - t * jax.nn.log_softmax(at_least_float32(logits)), axis=-1)
+    return jnp.where(_are_probabilities(t), losses, jnp.nan)
 
 
 def multiclass_hinge(logits: Array, targets: Array, /, *, margin: Hyperparameter = 1.0) -> Array:
@@ -342,6 +344,12 @@ def _one_hot(logits: Array, targets: Array) -> tuple[Array, Array]:
     numbers, classes = class_numbers(targets), logits.shape[-1]
     rows = jax.nn.one_hot(numbers, classes, dtype=at_least_float32(logits).dtype)
     return rows, (numbers >= 0) & (numbers < classes)
+
+
+def _are_probabilities(targets: Array) -> Array:
+    """Whether the numbers along the last axis are at least 0 and add up to 1, if only to two digits."""
+    total = at_least_float32(targets).sum(-1)
+    return jnp.all(targets >= 0, -1) & (jnp.abs(total - 1) < 0.01)
 
 
 def _weighted_sum(weights: Array, values: Array) -> Array:

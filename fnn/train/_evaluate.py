@@ -28,7 +28,8 @@ def predict(
 
     Args:
         make, hyperparameters, state: see `train_step`.
-        x: (N, …) raw inputs, which are scaled and standardised as the training inputs were.
+        x: (N, …) raw inputs, which are scaled and standardised as the training inputs were: bytes where those
+            were bytes.
         batch_size: how many go through the network at once; the last batch is filled and cut again. By
             default `CPU_BATCH` on a CPU and `ACCELERATOR_BATCH` elsewhere, chosen as the program is lowered.
 
@@ -36,9 +37,10 @@ def predict(
         (N, …), one row per input.
 
     Raises:
-        ValueError: a batch size below 1.
+        ValueError: a batch size below 1, or no inputs.
     """
     check_range("batch_size", batch_size, at_least=1)
+    check_range("the number of inputs", len(x), at_least=1)
     task = task_at(make, hyperparameters, state.step)
     params = evaluation_params(task, state)
 

@@ -14,11 +14,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fnn._types import check_range
 from fnn.data import Splits, Visit, moments, to_float
+from fnn.data._split import check_splits
 from fnn.train._evaluate import evaluate
 from fnn.train._state import Batch, Make, TrainState, as_values, init_state, task_at
 from fnn.train._step import StepMetrics, epoch_rows, has_classes, train_chunk, train_step
 
 _CHUNK_STEPS = 100
+_CHECKED = 1000  # targets that are looked at together
 RESCALE_EXAMPLES = 256  # what `lsuv` measures variances on, at least
 
 
@@ -126,6 +128,7 @@ def fit(
     True
     """
     check_fit(make, hyperparameters, data, epochs=epochs, batch_size=batch_size, patience=patience)
+    check_range("seed", seed, at_least=0, at_most=2**32 - 1)  # as many as JAX tells apart
     train, validation = data.train, data.validation
     n = len(train.x)
     batch_size = n if batch_size == "all" else batch_size
@@ -217,13 +220,14 @@ def check_fit(
     batch_size: int | Literal["all"],
     patience: int | None = None,
 ) -> None:
-    """See that network, loss, hyperparameters and data fit together, without computing anything.
+    """See that network, loss, hyperparameters and data fit together, without training anything.
 
     Hyperparameters are concrete here, so this is also where those out of range are found.
 
     Raises:
         ValueError: what does not fit.
     """
+    check_splits(data)
     x, y = data.train
     check_length(len(x), epochs=epochs, batch_size=batch_size, patience=patience)
     size = len(x) if batch_size == "all" else batch_size
@@ -248,7 +252,7 @@ def check_fit(
                     f"a metric returns one value per example, shape {(size,)}, or one for all; "
                     f"{metric.__name__} returns {measured.shape}"
                 )
-        return train_step(make, hyperparameters, state, batch)
+        return outputs, train_step(make, hyperparameters, state, batch)
 
     shape: Any = jax.ShapeDtypeStruct
     batch = Batch(
@@ -257,7 +261,24 @@ def check_fit(
         shape((size,), bool),
         Visit(shape((size,), jnp.int32), shape((), jnp.int32)),
     )
-    jax.eval_shape(run, jax.random.key(0), batch)
+    outputs, _ = jax.eval_shape(run, jax.random.key(0), batch)
+    if not has_classes(y):
+        loss = task_at(make, hyperparameters, jnp.zeros((), jnp.int32)).loss
+        for where, part in (("training", data.train), ("validation", data.validation)):
+            _check_targets(loss, outputs, part.y, f"the {where} part")
+
+
+def _check_targets(loss: Any, outputs: Any, targets: Any, where: str) -> None:
+    """Say of float targets which one the loss does not take, as its NaN for outputs of 0 tells."""
+    losses = jax.jit(lambda y: loss(jnp.zeros((len(y), *outputs.shape[1:]), outputs.dtype), y))
+    for first in range(0, len(targets), _CHECKED):
+        rows = np.resize(np.asarray(targets[first : first + _CHECKED]), (_CHECKED, *targets.shape[1:]))
+        bad = np.flatnonzero(np.isnan(losses(rows)))
+        if len(bad):
+            raise ValueError(
+                f"the target of example {first + bad[0]} of {where}, {rows[bad[0]]}, is none that "
+                f"{getattr(loss, '__name__', 'the loss')} takes; see what its documentation asks of targets"
+            )
 
 
 def _check_finite(losses: np.ndarray, first_step: int, so_far: Fit, progress: Progress) -> None:

@@ -96,15 +96,15 @@ def test_the_test_part_is_checked_too():
     [
         (
             Examples(X[:, :2], Y),
-            r"x in mine is float32 of shape \(3,\) in the training part and float32 of shape \(2,\)",
+            r"x is float32 of shape \(3,\) in the training part of mine and float32 of shape \(2,\)",
         ),
         (
             Examples(X.astype(np.uint8), Y),
-            r"x in mine is float32 of shape \(3,\) .* and uint8 of shape \(3,\) in the test",
+            r"x is float32 of shape \(3,\) .* and uint8 of shape \(3,\) in the test",
         ),
         (
             Examples(X, Y.astype(np.float32)),
-            r"y in mine is int32 of shape \(\) in the training part and float32",
+            r"y is int32 of shape \(\) in the training part of mine and float32",
         ),
     ],
 )

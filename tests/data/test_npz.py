@@ -130,7 +130,7 @@ def test_a_regression(save):
         ({"x": np.where(X > 2, np.nan, X) * np.nan, "y": Y}, "x of the training part holds nan at example 0"),
         (
             {"x_train": X, "y_train": Y, "x_test": X[:, :2], "y_test": Y},
-            r"one example's x in mine is float32 of shape \(3,\) in the training part and float32 of",
+            r"one example's x is float32 of shape \(3,\) in the training part of mine and float32 of",
         ),
     ],
 )

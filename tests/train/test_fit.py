@@ -498,6 +498,56 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_compiled(name: 
     assert compiled_by(refused)[1] == 0
 
 
+def regression(targets: np.ndarray, **changed: Any) -> Splits:
+    data = blobs(12, 12)
+    parts = {name: getattr(data, name)._replace(y=targets) for name in ("train", "validation")}
+    return data._replace(**{**parts, **changed})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (lambda: fnn.digits(), "expected a data set that is split, fnn.split"),
+        (lambda: blobs(12, 0), "the validation part is empty"),
+        (
+            lambda: blobs(12)._replace(train=Examples(blobs(12).train.x, blobs(9).train.y)),
+            r"the training part has 12 examples in x but y has shape \(9,\)",
+        ),
+        (
+            lambda: blobs(12)._replace(train=blobs(12).train._replace(y=blobs(12).train.y + 1)),
+            "label 4 at example 3 in the training part lies outside the 4 classes",
+        ),
+        (
+            lambda: blobs(12)._replace(train=blobs(12).train._replace(x=blobs(12).train.x * np.nan)),
+            "x of the training part holds nan at example 0",
+        ),
+        (
+            lambda: blobs(12)._replace(train=Examples(np.zeros((12, 3), np.uint8), blobs(12).train.y)),
+            r"one example's x is uint8 of shape \(3,\) in the training part and float32 of shape",
+        ),
+        (
+            lambda: regression(np.tile(np.array([1, -1, 1, 0], np.float32), (12, 1))),
+            r"the target of example 0 of the training part, \[ 1. -1.  1.  0.\], is none that "
+            "softmax_cross_entropy takes",
+        ),
+    ],
+)
+def test_data_that_cannot_be_trained_on_are_refused(data: Any, message: str) -> None:
+    def make(hyperparameters: Any) -> Task:
+        return Task(fnn.serial(fnn.linear(4)), fnn.softmax_cross_entropy, fnn.sgd(0.1))
+
+    with pytest.raises(ValueError, match=message):
+        fit(make, (), data(), epochs=1, batch_size=4)
+
+
+def test_targets_that_are_probabilities_are_taken() -> None:
+    def make(hyperparameters: Any) -> Task:
+        return Task(fnn.serial(fnn.linear(4)), fnn.softmax_cross_entropy, fnn.sgd(0.1))
+
+    shares = np.tile(np.array([0.1, 0.2, 0.3, 0.4], np.float32), (12, 1))
+    assert fit(make, (), regression(shares), epochs=1, batch_size=4).best_epoch == 1
+
+
 @pytest.mark.parametrize(
     ("examples", "epochs", "batch_size", "steps"),
     [(10, 1, 4, 3), (10, 3, 5, 6), (10, 7, "all", 7), (10, 2, 10, 2), (1, 1, 1, 1), (60000, 10, 128, 4690)],
