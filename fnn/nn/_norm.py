@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +28,8 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
 
     `momentum` is the weight of the old value, as in Flax and Keras; PyTorch's `momentum` is the weight of
     the new one. The running variance takes the unbiased variance of the batch, m / (m − 1) · Var, as the
-    paper and PyTorch do; Flax and Keras average the biased one. A batch of a single value for each channel,
-    which PyTorch refuses, has none, and leaves the running variance as it is.
+    paper and PyTorch do; Flax and Keras average the biased one. A batch of which the mask leaves a
+    single value for each channel has none, and leaves the running variance as it is.
 
     Args:
         momentum: from 0 (the last batch only) to 1 (never updated).
@@ -47,8 +48,9 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
         x = as_shape(x)
         if len(x.shape) < 2:
             raise ValueError(f"batch normalisation takes (batch, …, channels), got shape {x.shape}")
-        channels, statistics = x.shape[-1], jnp.promote_types(x.dtype, jnp.float32)
-        params = {"scale": jnp.ones(channels, x.dtype), "bias": jnp.zeros(channels, x.dtype)}
+        channels, dtype = x.shape[-1], jnp.result_type(x.dtype, float)  # of bytes float32
+        statistics = jnp.promote_types(dtype, jnp.float32)
+        params = {"scale": jnp.ones(channels, dtype), "bias": jnp.zeros(channels, dtype)}
         return params, {"mean": jnp.zeros(channels, statistics), "var": jnp.ones(channels, statistics)}
 
     def apply(
@@ -66,6 +68,11 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
             raise ValueError(f"expected {scale.shape[0]} channels, got an input of shape {x.shape}")
         if not train:
             return ops.batch_norm(x, scale, bias, state["mean"], state["var"], eps=eps), state
+        if math.prod(x.shape[:-1]) == 1:
+            raise ValueError(
+                "there is one value for each mean, so all would become 0; got an input of shape "
+                f"{x.shape}: train in batches of several examples, or take layer_norm"
+            )
         y, mean, var, count = ops.batch_norm_train(x, scale, bias, mask, eps=eps)
         # A single value has no variance; 0 would pull the running one down.
         unbiased = jnp.where(count > 1, var * count / jnp.maximum(count - 1, 1), state["var"])
@@ -162,8 +169,8 @@ def _of_each_example(kind: str, normalise: Callable[..., Array], eps: float, nam
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Params:
         if len(x.shape) < 2:
             raise ValueError(f"{kind} takes (batch, …, channels), got an input of shape {x.shape}")
-        channels = x.shape[-1]
-        return {"scale": jnp.ones(channels, x.dtype), "bias": jnp.zeros(channels, x.dtype)}
+        channels, dtype = x.shape[-1], jnp.result_type(x.dtype, float)
+        return {"scale": jnp.ones(channels, dtype), "bias": jnp.zeros(channels, dtype)}
 
     def apply(params: Params, x: Array) -> Array:
         scale, bias = params["scale"], params["bias"]

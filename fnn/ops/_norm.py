@@ -86,13 +86,13 @@ def batch_norm(
         eps: keeps a constant channel finite; inside the root.
 
     Returns:
-        The shape and dtype of `x`.
+        The shape and dtype of `x`; float32 where that is an integer.
 
     Source: Ioffe and Szegedy (2015), "Batch Normalization", algorithm 1.
     """
     factor = scale * lax.rsqrt(var + eps)
     y = (x - per_channel(mean, x.ndim)) * per_channel(factor, x.ndim) + per_channel(bias, x.ndim)
-    return y.astype(x.dtype)
+    return _as_float(y, x)
 
 
 def batch_norm_train(
@@ -164,11 +164,11 @@ def layer_norm(x: Array, scale: Array, bias: Array, /, *, eps: float = 1e-5) -> 
         eps: keeps constant values finite; inside the root.
 
     Returns:
-        The shape and dtype of `x`.
+        The shape and dtype of `x`; float32 where that is an integer.
 
     Source: Ba, Kiros and Hinton (2016), "Layer Normalization".
     """
-    return _scaled(_standardized(x, (x.ndim - 1,), eps), scale, bias).astype(x.dtype)
+    return _as_float(_scaled(_standardized(x, (x.ndim - 1,), eps), scale, bias), x)
 
 
 def group_norm(x: Array, scale: Array, bias: Array, /, groups: int, *, eps: float = 1e-5) -> Array:
@@ -182,7 +182,7 @@ def group_norm(x: Array, scale: Array, bias: Array, /, groups: int, *, eps: floa
         eps: keeps constant values finite; inside the root.
 
     Returns:
-        The shape and dtype of `x`.
+        The shape and dtype of `x`; float32 where that is an integer.
 
     Raises:
         ValueError: groups that do not divide the channels, or of one value each.
@@ -194,7 +194,7 @@ def group_norm(x: Array, scale: Array, bias: Array, /, groups: int, *, eps: floa
         raise ValueError(f"groups must divide the {channels} channels, {groups} does not")
     parts = x.reshape(*x.shape[:-1], groups, channels // groups)
     y = _standardized(parts, (*range(1, x.ndim - 1), x.ndim), eps).reshape(x.shape)
-    return _scaled(y, scale, bias).astype(x.dtype)
+    return _as_float(_scaled(y, scale, bias), x)
 
 
 def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> Array:
@@ -216,3 +216,8 @@ def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> Array:
 
 def _scaled(x: Array, scale: Array, bias: Array) -> Array:
     return x * per_channel(scale, x.ndim) + per_channel(bias, x.ndim)
+
+
+def _as_float(y: Array, x: Array) -> Array:
+    """y in the dtype of x, if it is one that can hold what is between 0 and 1."""
+    return y.astype(jnp.result_type(x.dtype, float))

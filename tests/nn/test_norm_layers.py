@@ -157,3 +157,14 @@ def test_the_ops_are_what_the_layers_compute():
         (ops.group_norm(x, scale, bias, 2), nn.group_norm(2)),
     ):
         np.testing.assert_allclose(actual, applied(net, x, scale, bias), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", [nn.batch_norm(), nn.layer_norm(), nn.group_norm(1)])
+def test_bytes_are_normalised_as_floats(layer):
+    x = np.random.default_rng(0).integers(0, 256, (6, 4), np.uint8)
+    params, state = layer.init(jax.random.key(0), x)
+    y, _ = layer.apply(params, state, x, train=True)
+    params, state = layer.init(jax.random.key(0), x.astype(np.float32))
+    want, _ = layer.apply(params, state, x.astype(np.float32), train=True)
+    assert y.dtype == want.dtype == np.float32
+    np.testing.assert_allclose(y, want, rtol=1e-5, atol=1e-6)
