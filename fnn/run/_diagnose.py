@@ -138,15 +138,23 @@ def _curves(path: Path, records: list[dict[str, Any]]) -> fnn.Curves:
 def _rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise ConfigError("", f"there is no run, config or file of curves {path}")
-    if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            return list(csv.DictReader(lines))
-    return _records(path)
+    separators = {".csv": ",", ".tsv": "\t"}
+    if path.suffix.lower() not in separators:
+        return _records(path)
+    lines = _text(path).removeprefix("\ufeff").splitlines()
+    return list(csv.DictReader(lines, delimiter=separators[path.suffix.lower()]))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), "this is not text in UTF-8; save it so") from error
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_text(path).splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -178,8 +186,15 @@ def _columns(rows: Sequence[Mapping[str, Any]], path: Path) -> fnn.Curves:
 
     def column(which: str) -> np.ndarray:
         name = known[which]
-        cells = [row[name] for row in rows if name is not None and row.get(name) not in (None, "")]
-        values = np.array([_float(cell, f"{path}, {name}") for cell in cells])
+        if name is None:
+            return np.zeros(0)
+        given = [place for place, row in enumerate(rows) if row.get(name) not in (None, "")]
+        values = np.array([_float(rows[place][name], f"{path}, {name}") for place in given])
+        # Some write a blank for NaN, others where a row is about something else. Blanks to the end, more
+        # than ever before, are numbers that are none.
+        gaps = np.diff([-1, *given, len(rows)])
+        if given and gaps[-1] > 1 + gaps[:-1].max():
+            values = np.append(values, np.nan)
         return (
             values / 100 if "accuracy" in which and np.nanmax(values, initial=0) > 1 else values
         )  # in percent

@@ -50,10 +50,13 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     marker = "o" if len(history) <= 20 else ""
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         plain(axes, name.capitalize())
-        train, validation = ([m[k] for m in history] for k in (name, f"validation_{name}"))
+        # Where targets are no classes, an accuracy is measured in validation only.
+        train = [metrics[name] for metrics in history if name in metrics]
+        validation = [metrics[f"validation_{name}"] for metrics in history]
         axes.axvline(best + 1, color=GREY, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
         line: dict[str, Any] = {"marker": marker, "markersize": 3.5, "linewidth": 1.6}
-        axes.plot(epochs, train, color=TRAIN, linestyle="--", label="train", **line)
+        if train:
+            axes.plot(epochs, train, color=TRAIN, linestyle="--", label="train", **line)
         axes.plot(epochs, validation, color=VALIDATION, label="validation", **line)
         ring: dict[str, Any] = {"color": "white", "mec": VALIDATION, "mew": 1.8, "ms": 7.5, "clip_on": False}
         axes.plot(best + 1, validation[best], "o", **ring)

@@ -57,10 +57,15 @@ def of_curves(curves: Curves) -> tuple[dict[str, float], dict[str, str]]:
     loss = np.asarray(curves.loss, float)
     if len(loss) < 2:
         return numbers, evidence
-    bad = np.flatnonzero(~np.isfinite(loss))
-    if len(bad):
+    held = np.asarray(curves.validation_loss, float)
+    bad, bad_held = np.flatnonzero(~np.isfinite(loss)), np.flatnonzero(~np.isfinite(held))
+    if len(bad) or len(bad_held):
         numbers["diverged"] = math.inf
-        evidence["diverged"] = f"no number at step {curves.steps[bad[0]]:g}"
+        evidence["diverged"] = (
+            f"no number at step {curves.steps[bad[0]]:g}"
+            if len(bad)
+            else f"no number in validation after epoch {bad_held[0] + 1}"
+        )
         return numbers, evidence
     start = loss[0]
     steps, smooth = _averaged(np.asarray(curves.steps, float), loss)
@@ -130,7 +135,7 @@ def _validation(curves: Curves, numbers: dict[str, float], evidence: dict[str, s
         error = math.sqrt(b * (1 - b) / curves.validation_examples) if curves.validation_examples else 0.0
         error = max(error, float(np.std(held[-max(3, len(held) // 3) :])))
         gap = a - b
-        numbers["overfitting"] = max(0.0, gap - 2 * error)
+        numbers["overfitting"] = float(np.maximum(0.0, gap - 2 * error))  # NaN stays NaN
         says = "beyond it: it overfits" if gap > 2 * error else "within it: the capacity may be increased"
         evidence["overfitting"] = (
             f"training {a:.3f}, validation {b:.3f}, a gap of {gap:.3f}, standard error {error:.3f}, {says}"

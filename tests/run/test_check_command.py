@@ -112,6 +112,53 @@ def test_a_diverged_curve_fails(tmp_path, monkeypatch, capsys):
     assert "no number at step 3" in output
 
 
+BLANKS = {
+    # As pandas writes NaN, from the fifth of nine epochs on; and as JSON does.
+    "lost.csv": ("epoch,loss,val_loss\n" + "".join(f"{e},{3 - e / 4 if e < 5 else ''},2\n" for e in range(9)), "step 6"),
+    "lost.jsonl": ("".join(f'{{"epoch": {e}, "loss": {3 - e / 4 if e < 5 else "null"}}}\n' for e in range(9)), "step 6"),
+    "held.csv": ("epoch,loss,val_loss\n" + "".join(f"{e},{3 - e / 4},{2 if e < 5 else ''}\n" for e in range(9)),
+                 "in validation after epoch 6"),
+    # A row for training, a row for validation, and one for the test: nothing is missing.
+    "turns.csv": ("step,loss,val_loss\n" + "".join(f"{e},{3 - e / 4},\n{e},,{3 - e / 4}\n" for e in range(9)) + "9,,\n", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BLANKS)
+def test_numbers_that_are_missing_to_the_end_are_none(tmp_path, name, monkeypatch, capsys):
+    text, says = BLANKS[name]
+    (tmp_path / name).write_text(text)
+    code, output, _ = run(monkeypatch, capsys, "check", tmp_path / name)
+    assert code == (1 if says else 0)
+    assert ("FAIL diverged" in output) == bool(says)
+    assert says in " ".join(output.split())
+
+
+def test_a_gap_of_no_number_is_no_gap_of_0(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "curves.csv"
+    rows = "".join(f"{e},{3 - e / 4},{'nan' if e == 8 else 0.9},0.5\n" for e in range(9))
+    path.write_text("epoch,loss,accuracy,val_accuracy\n" + rows)
+    _, output, _ = run(monkeypatch, capsys, "check", path, "--json")
+    (found,) = [f for f in json.loads(output)["findings"] if f["id"] == "overfitting"]
+    assert found["verdict"] == "SKIP"
+
+
+@pytest.mark.parametrize(("name", "separator"), [("curves.CSV", ","), ("curves.tsv", "\t")])
+def test_tables_of_other_names_are_read(tmp_path, name, separator, monkeypatch, capsys):
+    path = tmp_path / name
+    path.write_text(EPOCHS.replace(",", separator))
+    code, output, _ = run(monkeypatch, capsys, "check", path, "--json")
+    assert code == 0
+    assert "overfitting" in output
+
+
+def test_text_that_is_not_utf_8_is_said_to_be(tmp_path, monkeypatch, capsys):
+    for name in ("curves.csv", "curves.jsonl"):
+        (tmp_path / name).write_text(EPOCHS, encoding="utf-16")
+        code, _, errors = run(monkeypatch, capsys, "check", tmp_path / name)
+        assert code == 2
+        assert "this is not text in UTF-8" in errors
+
+
 def test_a_larger_run_tells_whether_this_one_is_too_small(tmp_path, trained, monkeypatch, capsys):
     code, output, _ = run(monkeypatch, capsys, "check", trained, "--against", trained, "--json")
     assert code == 0

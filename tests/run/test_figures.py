@@ -124,6 +124,13 @@ def test_losses_of_very_different_sizes_are_drawn_in_powers_of_ten(monkeypatch, 
     assert figure.axes[0].get_yscale() == scale
 
 
+def test_an_accuracy_that_is_measured_in_validation_only_is_drawn(monkeypatch, tmp_path):
+    history = [{"loss": 1.0, "validation_loss": 1.0, "validation_accuracy": a} for a in (0.5, 0.7)]
+    figure = drawn(monkeypatch, draw_curves, history, tmp_path / "curves.png")
+    labels = [[line.get_label() for line in axes.lines if line.get_label()[0] != "_"] for axes in figure.axes]
+    assert labels == [["train", "validation"], ["validation"]]
+
+
 def test_curves_need_an_epoch(tmp_path):
     with pytest.raises(ValueError, match="no epoch has ended"):
         draw_curves([], tmp_path / "curves.png")
