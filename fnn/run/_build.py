@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 import fnn
 from fnn.run._config import Call, Calls, Config, ConfigError, Number
 from fnn.run._registry import functions
@@ -144,6 +147,32 @@ def make_and_values(config: Config, steps: int) -> tuple[Make, dict[str, Any]]:
         metrics=part(config.metrics, "train", False),
     )
     return make, values
+
+
+def with_numbers(config: Config, make: Make, choose: Callable[[Any], Any]) -> Config:
+    """The config with one number in place of each schedule.
+
+    Args:
+        config: a checked config.
+        make: of the config, which knows how long the run is.
+        choose: which of the values of a schedule over the run is taken, such as `max`.
+    """
+
+    def number(value: Any) -> Any:
+        if isinstance(value, Calls):
+            return Calls(tuple((key, number(call)) for key, call in value.items))
+        if isinstance(value, tuple):
+            return tuple(map(number, value))
+        if not isinstance(value, Call):
+            return value
+        if functions()[value.function].kind == "schedule":
+            schedule = make._build(value, {}, "")  # its end-points are numbers still
+            steps = jnp.arange(0, make.steps + 1, max(1, make.steps // 200))
+            return Number(choose(jax.vmap(lambda step: jnp.asarray(schedule(step)))(steps).tolist()))
+        return Call(value.function, tuple((name, number(argument)) for name, argument in value.arguments))
+
+    parts = ("model", "loss", "penalties", "optimizer", "augment", "metrics")
+    return replace(config, **{name: number(getattr(config, name)) for name in parts})
 
 
 def numbers_at(values: Values, step: int) -> dict[str, float]:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
 import fnn
-from fnn.run._build import Make, make_and_values
-from fnn.run._config import Call, Calls, Config, ConfigError, Number, read
+from fnn.run._build import make_and_values, with_numbers
+from fnn.run._config import Config, ConfigError, read
 from fnn.run._diagnose import as_json, exit_code, finite, judge_run, show
 from fnn.run._prepare import prepare
-from fnn.run._registry import functions
-from fnn.tune._check import largest
 
 
 def check_path(
@@ -62,28 +58,9 @@ def check_config(config: Config) -> fnn.Checked:
         ConfigError: a config that does not fit together.
     """
     prepared = prepare(config)
-    make, values = make_and_values(at_peak(config, prepared.make), prepared.make.steps)
+    make, values = make_and_values(with_numbers(config, prepared.make, max), prepared.make.steps)
     settings = {name: prepared.settings[name] for name in ("batch_size", "standardize")}
     return fnn.check(make, values, prepared.data, seed=config.seed, **settings)
-
-
-def at_peak(config: Config, make: Make) -> Config:
-    """The config with the largest value of each schedule in its place."""
-
-    def peak(value: Any) -> Any:
-        if isinstance(value, Calls):
-            return Calls(tuple((key, peak(call)) for key, call in value.items))
-        if isinstance(value, tuple):
-            return tuple(map(peak, value))
-        if not isinstance(value, Call):
-            return value
-        if functions()[value.function].kind == "schedule":
-            schedule = make._build(value, {}, "")  # its end-points are numbers still
-            return Number(largest(schedule, jnp.arange(0, make.steps, max(1, make.steps // 200))))
-        return Call(value.function, tuple((name, peak(argument)) for name, argument in value.arguments))
-
-    parts = ("model", "loss", "penalties", "optimizer", "augment", "metrics")
-    return replace(config, **{name: peak(getattr(config, name)) for name in parts})
 
 
 def _layers_table(layers: dict[str, dict[str, float]]) -> Table:

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 import fnn
 from fnn.nn import LayerError
-from fnn.run._build import Make, call_plainly, make_and_values, numbers_at
+from fnn.run._build import Make, call_plainly, make_and_values, numbers_at, with_numbers
 from fnn.run._config import Config, ConfigError
 from fnn.train._fit import check_fit, check_length
 
@@ -58,14 +58,29 @@ def _prepare(config: Config) -> Prepared:
     with blamed_on("train"):
         steps = check_length(len(data.train.x), **_length(settings))
         make, values = make_and_values(config, steps)
-    scheduled = any(map(callable, values.values()))
-    for step in (0, steps) if scheduled else (0,):  # ranges are checked at both ends of every schedule
-        numbers = numbers_at(values, step)
-        make(numbers)
-        with blamed_on("model"):
-            check_fit(make, numbers, data, **_length(settings))
+    check_ranges(config, steps, data, _length(settings))
     mesh = fnn.mesh() if len(jax.devices()) > 1 else None
     return Prepared(config, data, make, values, settings, mesh)
+
+
+def check_ranges(config: Config, steps: int, data: fnn.Splits, length: dict[str, Any]) -> None:
+    """See that network, loss, optimizer and data fit together at the least and the largest of all schedules.
+
+    Raises:
+        ConfigError: what does not fit.
+    """
+    whole, values = make_and_values(config, steps)
+    whole(numbers_at(values, 0))
+    seen: list[Config] = []
+    for choose in (max, min):
+        plain = with_numbers(config, whole, choose)
+        if plain in seen:  # there is no schedule
+            continue
+        seen.append(plain)
+        make, numbers = make_and_values(plain, steps)
+        make(numbers)
+        with blamed_on("model"):
+            check_fit(make, numbers, data, **length)
 
 
 def _length(settings: dict[str, Any]) -> dict[str, Any]:

@@ -27,13 +27,12 @@ from fnn.run._build import call_plainly, make_and_values, plain_settings
 from fnn.run._config import Config, ConfigError, check, read, replaced
 from fnn.run._diagnose import finite, with_nan
 from fnn.run._directory import choose, create, environment, write_json
-from fnn.run._prepare import blamed_on, in_file, prepare
+from fnn.run._prepare import blamed_on, check_ranges, in_file, prepare
 from fnn.run._progress import duration, number, with_error
 from fnn.run._report import write_search_report
 from fnn.run._search_figures import draw_search
 from fnn.run._settings import SearchSettings, search_settings
 from fnn.run._train import Stopped, signals, train
-from fnn.train._fit import check_fit
 from fnn.tune import Journal, Outcome, SearchProgress, Space, Trial
 from fnn.tune._engine import Engine, Population, outcome_of
 from fnn.tune._method import Method, Round, Rounds, ranked
@@ -165,13 +164,11 @@ class _Search:
     def _check(self, hyperparameters: dict[str, Any]) -> None:
         """See that a trial can be trained, without computing anything."""
         config = self.trial_config(hyperparameters)
-        make, values = make_and_values(config, 100)
-        for step in (0, 100) if any(map(callable, values.values())) else (0,):
-            numbers = {path: float(v(step)) if callable(v) else v for path, v in values.items()}
-            make(numbers)
-            with blamed_on("model"):
-                size = dict(config.train.arguments)["batch_size"]
-                check_fit(make, numbers, self.base.data, epochs=1, batch_size=size)
+        batch_size = dict(config.train.arguments)["batch_size"]
+        with blamed_on("train.batch_size"):
+            examples = self.folds.train.shape[1]
+            steps = fnn.steps_of_run(examples, epochs=self.epochs, batch_size=batch_size)
+        check_ranges(config, steps, self.base.data, {"epochs": 1, "batch_size": batch_size})
 
     def _check_ends(self) -> None:
         """Both ends of every range, and every option of each choice, before anything is compiled."""
@@ -233,6 +230,12 @@ class _Search:
         def results(*best: Path) -> dict[str, Any]:
             return self._results(outcomes, again, search.notes, searched + final.elapsed, *best)
 
+        if not outcomes:
+            raise ConfigError(
+                "search",
+                f"no trial was trained: {'; '.join(search.notes)}; start again with more of "
+                "search.max_epochs or search.seconds",
+            )
         draw_search(outcomes, self.space, directory / "figures")
         if not again:
             console.print("every trial diverged; try lower learning rates", highlight=False)

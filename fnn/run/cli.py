@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from contextlib import suppress
+from types import FrameType
 
 
 def main() -> None:
@@ -11,6 +14,7 @@ def main() -> None:
     # XLA logs two errors for every program that it reads from the compile cache on some CPUs, about features
     # that say what is fast and not what is possible. Its real errors arrive as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    signal.signal(signal.SIGINT, _quit)
     try:
         from fnn.run._commands import app
     except ModuleNotFoundError as error:
@@ -22,8 +26,18 @@ def main() -> None:
         if type(error).__name__ != "ConfigError":
             raise
         _fail(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+
+
+def _quit(number: int, frame: FrameType | None) -> None:
+    """Leave at once, where no run is at work that has to be saved: Ctrl-C.
+
+    An exception would be lost where Python happens to be in a callback of JAX's, which swallows it.
+    """
+    with suppress(Exception):
+        sys.stdout.flush()
+        if sys.stderr.isatty():
+            print(end="\x1b[?25h", file=sys.stderr, flush=True)  # the cursor, which a progress display hides
+    os._exit(128 + number)
 
 
 def _fail(problem: str) -> None:

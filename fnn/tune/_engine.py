@@ -300,15 +300,15 @@ class Engine:
         return self._starts[program]
 
     def _started(self, program: Program, values: Any) -> Any:
-        def start(values: Any, shared: Any) -> Any:
-            one = lambda replica: program.start(values, replica, shared)  # noqa: E731
+        def start(numbered: Any, shared: Any) -> Any:
+            one = lambda replica: program.start(numbered[0], replica, shared)  # noqa: E731
             return lax.map(one, jnp.arange(self.replicas))
 
         return over_population(start, how="vmap")(values, self._shared)
 
     def _like(self, trial: Trial) -> Population:
         program, values = self.plan(trial)
-        stacked = _stack([as_values(values)])
+        stacked = _stack([_numbered(trial, values)])
         mine = jax.eval_shape(self._starting(program), stacked)
         return Population(program, (trial,), stacked, mine, 0, ((),))
 
@@ -323,7 +323,7 @@ class Engine:
         return self._state_bytes[program] * count / self._groups
 
     def _values_of(self, members: Sequence[tuple[Trial, Any]]) -> Any:
-        stacked = _stack([as_values(values) for _, values in self._padded(members)])
+        stacked = _stack([_numbered(trial, values) for trial, values in self._padded(members)])
         return self._place(stacked, PartitionSpec("population"))
 
     def _gathered(self, program: Program, members: Sequence[tuple[Trial, Any]]) -> Population:
@@ -375,7 +375,7 @@ class Engine:
             members = self._place(few, PartitionSpec("population"))
 
             def probe(member: Any, shared: Any) -> Any:
-                values, mine = member
+                (values, _), mine = member
                 return program.probe(values, jax.tree.map(lambda leaf: leaf[0], mine), shared)
 
             self.fastest_ways[program] = fastest(probe, members, self._shared)
@@ -405,11 +405,16 @@ class Engine:
         return free_memory() / self._groups
 
 
+def _numbered(trial: Trial, values: Any) -> tuple[Any, np.int32]:
+    """The values of a trial with its number, since there may be none: all may be structure."""
+    return as_values(values), np.int32(trial.number)
+
+
 def _one_epoch(program: Program, replicas: int) -> Callable[..., Any]:
     """An epoch of one trial: its replicas, which see other examples, one after the other."""
 
     def advance(member: Any, epoch: jax.Array, shared: Any) -> Any:
-        values, mine = member
+        (values, _), mine = member
 
         def one(replica_and_mine: Any) -> Any:
             replica, mine = replica_and_mine

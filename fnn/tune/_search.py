@@ -36,7 +36,13 @@ class Search(NamedTuple):
 
     @property
     def best(self) -> Outcome:
-        """The trial with the highest score; being the best of many, it is less good than it looks."""
+        """The trial with the highest score; being the best of many, it is less good than it looks.
+
+        Raises:
+            ValueError: no trial was trained, since the budget was too small.
+        """
+        if not self.outcomes:
+            raise ValueError(f"no trial was trained: {'; '.join(self.notes)}; give the search more")
         return self.ranked[0]
 
 

@@ -85,11 +85,13 @@ def choice(options: Sequence[Any]) -> Distribution:
     """One of several values, which may be anything that a config can hold, with equal probability.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are none, or a word in place of a list.
 
     >>> choice(["adam", "nesterov"]).at(0.7)
     'nesterov'
     """
+    if isinstance(options, str):
+        raise ValueError(f"choice needs a list of options, not {options!r}; for a single one, [{options!r}]")
     options = tuple(options)
     if not options:
         raise ValueError("choice needs at least one option, not an empty list")

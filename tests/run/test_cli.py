@@ -616,3 +616,22 @@ def test_a_defect_shows_its_traceback(folder, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["fnn", "train", "small.toml"])
     with pytest.raises(ZeroDivisionError):
         main()
+
+
+def test_ctrl_c_ends_a_command_though_python_is_where_exceptions_are_lost():
+    """JAX's callback of the garbage collector swallows what is raised in it."""
+    code = """
+import signal
+from fnn.run import _commands, cli
+def app():
+    print("begun")
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except BaseException:
+        pass
+    print("went on")
+_commands.app = app
+cli.main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (130, "begun\n")

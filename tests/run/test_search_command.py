@@ -253,6 +253,10 @@ def test_bad_spaces_end_in_one_sentence(tmp_path, monkeypatch, capsys, space, me
         ("search.method={random_search = {trials = 0}}", "search: trials must be at least 1, not 0"),
         ("search.method=adam", "adam is an optimizer, a search method is wanted"),
         ("search.folds=1", "search: folds must be at least 2, not 1"),
+        (
+            "search={folds = 2, space = {'train.batch_size' = {choice = {options = [64, 1000]}}}}",
+            "train.batch_size: batch_size 1000 exceeds the 719 training examples",
+        ),
         ("search.folds=500", "search.folds: 500 folds are more than the"),
         ("search.finalists=0", "search: finalists must be at least 1"),
         ("search.seconds=0", "search: seconds must be above 0"),
@@ -267,6 +271,15 @@ def test_bad_settings_end_in_one_sentence(config, tmp_path, monkeypatch, capsys,
     assert code == 2
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_budget_for_no_epoch_is_said_to_be_too_small(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, output, error = run(monkeypatch, capsys, "search", config, "search.max_epochs=3")
+    assert code == 2
+    assert "no trial was trained: the budget of 3 epochs is spent; start again with more" in error
+    assert "diverged" not in output
+    assert not list(tmp_path.rglob("results.json"))
 
 
 def test_other_paths(tmp_path, monkeypatch, capsys):

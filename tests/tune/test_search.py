@@ -113,6 +113,21 @@ def test_a_function_of_ones_own():
         fnn.search(lambda h, key: jnp.ones(2) * h["x"], space)
 
 
+@pytest.mark.parametrize("distribution", [fnn.int_uniform(1, 4), fnn.choice([1, 2, 3, 4])])
+def test_all_hyperparameters_may_be_structure(distribution):
+    found = fnn.search(lambda h, key: -1.0 * h["n"], {"n": distribution}, method=fnn.random_search(12))
+    assert found.best.trial.hyperparameters == {"n": 1}
+    assert [o.score for o in found.outcomes] == [-o.trial.hyperparameters["n"] for o in found.outcomes]
+
+
+def test_a_budget_too_small_for_a_trial_is_said():
+    found = fnn.search(
+        lambda h, key: h["x"], {"x": fnn.uniform(0.0, 1.0)}, method=fnn.random_search(4), max_epochs=2
+    )
+    with pytest.raises(ValueError, match="no trial was trained: the budget of 2 epochs is spent; give"):
+        _ = found.best
+
+
 def test_all_trials_of_a_function_have_the_same_key():
     found = fnn.search(
         lambda h, key: jax.random.normal(key) + 0 * h["x"], {"x": fnn.uniform(0.0, 1.0)}, seed=3
