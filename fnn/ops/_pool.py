@@ -55,9 +55,12 @@ def avg_pool(x: Array, /, *, window: Sizes, stride: Sizes | None = None, padding
     sliding = _pooling_window(x, window, stride, padding)
     if _tiles(sliding):
         return _tiled(x, sliding).mean(_inside(x))
-    wide, dtype = _for_sums(x)
-    pixels = jnp.ones((1, *x.shape[1:-1], 1), wide.dtype)
-    return jnp.asarray(sum(shifted(wide, sliding)) / sum(shifted(pixels, sliding)), dtype)
+    sums, dtype = _for_sums(x)
+    counts = jnp.ones((1, *x.shape[1:-1], 1), sums.dtype)
+    for axis in range(spatial_axes(x)):
+        along = sliding.along(axis)
+        sums, counts = (reduce(jnp.add, shifted(values, along)) for values in (sums, counts))
+    return (sums / counts).astype(dtype)
 
 
 def adaptive_max_pool(x: Array, /, *, size: Sizes) -> Array:

@@ -106,7 +106,10 @@ def judge_run(path: Path, reference: Path | None = None) -> tuple[fnn.Finding, .
 def _diagnostics(path: Path) -> list[dict[str, Any]]:
     """The records of a run; none where nothing was recorded."""
     path = path / FILE
-    return [with_nan(record) for record in _records(path)] if path.exists() else []
+    records = [with_nan(record) for record in _records(path)] if path.exists() else []
+    if records and not {"same_class", "validation_examples"} <= set(records[0]):
+        raise ConfigError(str(path), "its first line does not say what the run is; the file is damaged")
+    return records
 
 
 def _curves(path: Path, records: list[dict[str, Any]]) -> fnn.Curves:

@@ -36,7 +36,7 @@ def choose(config: Config) -> Path:
             raise ConfigError("run.directory", f"{directory} exists; name another one, or remove it")
         return directory
     parent = Path("runs") / config.name
-    taken = [int(child.name) for child in parent.glob("*") if child.name.isdigit()]
+    taken = [int(child.name) for child in parent.glob("*") if child.name.isdecimal()]
     return parent / str(max(taken, default=0) + 1)
 
 

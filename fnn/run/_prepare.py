@@ -112,5 +112,6 @@ def blamed_on(section: str) -> Iterator[None]:
         raise ConfigError(f"{section}.{error.path.replace('/', '.')}", error.problem) from error
     except (ValueError, TypeError, ModuleNotFoundError) as error:
         notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("in the layer")]
+        section = "data" if isinstance(error, fnn.DataError) else section
         lines = [*str(error).strip().splitlines()[:1], *notes]
         raise ConfigError(section, ", ".join(lines)) from error

@@ -37,6 +37,7 @@ from fnn.tune import Journal, Outcome, SearchProgress, Space, Trial
 from fnn.tune._engine import Engine, Population, outcome_of
 from fnn.tune._method import Method, Round, Rounds, ranked
 from fnn.tune._program import FitProgram, Program, Shared
+from fnn.tune._space import in_words
 
 _SAVE_EVERY = 10.0  # seconds between two checkpoints
 _SHOWN = 10  # trials in a table
@@ -110,7 +111,8 @@ class _Search:
             self.space = self._space()
             with blamed_on("search.method"):
                 next(self.settings.method.rounds(self.space, self.epochs, config.seed))
-            self._check_ends()
+            with blamed_on("search.space"):
+                self.space.check_ends(self._check)
 
     # --- trials as configs ----------------------------------------------------------------------------------
 
@@ -169,29 +171,6 @@ class _Search:
             examples = self.folds.train.shape[1]
             steps = fnn.steps_of_run(examples, epochs=self.epochs, batch_size=batch_size)
         check_ranges(config, steps, self.base.data, {"epochs": 1, "batch_size": batch_size})
-
-    def _check_ends(self) -> None:
-        """Both ends of every range, and every option of each choice, before anything is compiled."""
-        distributions = self.space.distributions
-        corners = [[0.0] * self.space.axes, [1.0] * self.space.axes]
-        for axis, distribution in enumerate(distributions.values()):
-            options = distribution.options or 0
-            if distribution.kind == "choice":
-                for option in range(options):
-                    corner = [0.0] * self.space.axes
-                    corner[axis] = (option + 0.5) / options
-                    corners.append(corner)
-        checked: list[Any] = []
-        for corner in corners:
-            hyperparameters = self.space.at(corner)
-            if hyperparameters in checked:
-                continue
-            checked.append(hyperparameters)
-            try:
-                self._check(hyperparameters)
-            except ConfigError as error:
-                values = ", ".join(f"{path} = {_short(value)}" for path, value in hyperparameters.items())
-                raise ConfigError("search.space", f"where {values}: {error}; change the space") from error
 
     # --- the search -----------------------------------------------------------------------------------------
 
@@ -529,7 +508,7 @@ def trials_table(outcomes: Sequence[Outcome], shown: int = _SHOWN) -> Table:
     table.columns[1].no_wrap = True
     for outcome in ranked(outcomes)[:shown]:
         score = "diverged" if outcome.diverged else with_error(outcome.score, outcome.error)
-        values = (_short(outcome.trial.hyperparameters.get(path, "–")) for path in paths)
+        values = (in_words(outcome.trial.hyperparameters.get(path, "–")) for path in paths)
         table.add_row(str(outcome.trial.number), score, str(outcome.epochs), *values)
     return table
 
@@ -564,7 +543,3 @@ def _findings(results: dict[str, Any], directory: Path) -> Iterator[str]:
     if "test" in results:
         figures = ", ".join(f"{name} {number(value)}" for name, value in results["test"].items())
         yield f"{directory / 'best.toml'} on the test set: {figures}"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

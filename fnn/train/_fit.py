@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fnn._types import check_range
-from fnn.data import Splits, Visit, moments, to_float
+from fnn.data import DataError, Splits, Visit, moments, to_float
 from fnn.data._split import check_splits
 from fnn.train._evaluate import evaluate
 from fnn.train._state import Batch, Make, TrainState, as_values, init_state, task_at
@@ -275,7 +275,7 @@ def _check_targets(loss: Any, outputs: Any, targets: Any, where: str) -> None:
         rows = np.resize(np.asarray(targets[first : first + _CHECKED]), (_CHECKED, *targets.shape[1:]))
         bad = np.flatnonzero(np.isnan(losses(rows)))
         if len(bad):
-            raise ValueError(
+            raise DataError(
                 f"the target of example {first + bad[0]} of {where}, {rows[bad[0]]}, is none that "
                 f"{getattr(loss, '__name__', 'the loss')} takes; see what its documentation asks of targets"
             )

@@ -13,6 +13,7 @@ from fnn._types import Array
 from fnn.data import Folds, Splits
 from fnn.data._folds import one_fold
 from fnn.train import Make, steps_of_run
+from fnn.train._fit import check_fit
 from fnn.tune._engine import Engine, Journal, Plan, SearchProgress
 from fnn.tune._method import Method, Outcome, Trial, random_search, ranked
 from fnn.tune._program import FitProgram, FunctionProgram, Shared
@@ -53,6 +54,7 @@ class Training(NamedTuple):
     shared: Any
     epochs: int
     replicas: int
+    check: Callable[[dict[str, Any]], None]  # raises ValueError for hyperparameters that do not fit
 
 
 def training(
@@ -90,7 +92,11 @@ def training(
         values, fixed = _parted(trial.hyperparameters)
         return FitProgram(_Fixed(make, fixed), batch_size, count, examples), values
 
-    return Training(plan, Shared(folds, np.uint32(seed)), epochs, count * seeds)
+    def check(hyperparameters: dict[str, Any]) -> None:
+        if isinstance(data, Splits):
+            check_fit(make, hyperparameters, data, epochs=epochs, batch_size=batch_size)
+
+    return Training(plan, Shared(folds, np.uint32(seed)), epochs, count * seeds, check)
 
 
 def search(
@@ -128,7 +134,8 @@ def search(
         journal: remembers outcomes from one process to the next.
 
     Raises:
-        ValueError: a space, a method or numbers that do not fit.
+        ValueError: a space, a method or numbers that do not fit. Of a `training` on a split data set both
+            ends of every range are tried on shapes, before anything is compiled.
 
     >>> import fnn
     >>> def train(hyperparameters, key):
@@ -140,7 +147,8 @@ def search(
     method = method or random_search()
     space = space if isinstance(space, Space) else Space(dict(space))
     if isinstance(train, Training):
-        plan, shared, epochs, replicas = train
+        plan, shared, epochs, replicas, check = train
+        space.check_ends(check)
     else:
         if method.stops_early:
             raise ValueError(

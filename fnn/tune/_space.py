@@ -151,6 +151,30 @@ class Space:
         """How many hyperparameters there are."""
         return len(self.distributions)
 
+    def check_ends(self, check: Callable[[dict[str, Any]], None]) -> None:
+        """See that `check` raises nothing at both ends of all ranges, nor at any option of a choice.
+
+        Raises:
+            ValueError: what it raised, and where.
+        """
+        corners = [[0.0] * self.axes, [1.0] * self.axes]
+        for axis, distribution in enumerate(self.distributions.values()):
+            options = distribution.options or 0
+            if distribution.kind == "choice":
+                places = [(option + 0.5) / options for option in range(options)]
+                corners += [[place if a == axis else 0.0 for a in range(self.axes)] for place in places]
+        checked: list[dict[str, Any]] = []
+        for corner in corners:
+            hyperparameters = self.at(corner)
+            if hyperparameters in checked:
+                continue
+            checked.append(hyperparameters)
+            try:
+                check(hyperparameters)
+            except ValueError as error:
+                words = (f"{path} = {in_words(value)}" for path, value in hyperparameters.items())
+                raise ValueError(f"where {', '.join(words)}: {error}; change the space") from error
+
     def at(self, point: Sequence[float] | np.ndarray) -> dict[str, Any]:
         """The hyperparameters at a point of the unit cube, without those whose condition does not hold."""
         pairs = zip(self.distributions.items(), point, strict=True)
@@ -160,6 +184,11 @@ class Space:
     def _holds(self, path: str, values: dict[str, Any]) -> bool:
         condition = self.distributions[path].condition
         return condition is None or values[condition[0]] == condition[1]
+
+
+def in_words(value: Any) -> str:
+    """A hyperparameter with three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _check_order(low: float, high: float) -> None:

@@ -3,6 +3,7 @@
 import tomllib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from run_cases import EVERYTHING, SMALL, changed, made
@@ -140,10 +141,12 @@ def test_a_schedule_of_an_optimizer_that_steps_rarely_is_as_long_as_its_steps():
     make, values = make_of(raw=raw, steps=40)
     optimizer = make(values).optimizer
     params = {"kernel": np.zeros(1, np.float32)}
-    state, rates = optimizer.init(params), []
-    for _ in range(44):
-        updates, state = optimizer.update({"kernel": np.ones(1, np.float32)}, state, params)
-        rates.append(-float(updates["kernel"][0]))
+
+    def step(state, _):
+        updates, state = optimizer.update({"kernel": jnp.ones(1)}, state, params)
+        return state, -updates["kernel"][0]
+
+    _, rates = jax.lax.scan(step, optimizer.init(params), length=44)
     np.testing.assert_allclose(rates[3::4], [(1 + np.cos(np.pi * t / 10)) / 2 for t in range(11)], atol=1e-6)
 
 

@@ -1,6 +1,7 @@
 """`fnn check`: configs, runs and curves of other frameworks; what `fnn train` records for it."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -157,6 +158,15 @@ def test_text_that_is_not_utf_8_is_said_to_be(tmp_path, monkeypatch, capsys):
         code, _, errors = run(monkeypatch, capsys, "check", tmp_path / name)
         assert code == 2
         assert "this is not text in UTF-8" in errors
+
+
+def test_records_that_lost_their_first_line_are_damaged(trained, tmp_path, monkeypatch, capsys):
+    run_directory = shutil.copytree(trained, tmp_path / "run")
+    records = (trained / "diagnostics.jsonl").read_text().splitlines(keepends=True)
+    (run_directory / "diagnostics.jsonl").write_text("".join(records[1:]))
+    code, _, errors = run(monkeypatch, capsys, "check", run_directory)
+    assert code == 2
+    assert "the file is damaged" in errors
 
 
 def test_a_larger_run_tells_whether_this_one_is_too_small(tmp_path, trained, monkeypatch, capsys):

@@ -120,6 +120,25 @@ def test_all_hyperparameters_may_be_structure(distribution):
     assert [o.score for o in found.outcomes] == [-o.trial.hyperparameters["n"] for o in found.outcomes]
 
 
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"rate": fnn.uniform(-1.0, -0.5)}, "where rate = -1: learning_rate must be at least 0, not -1.0"),
+        ({"drop": fnn.uniform(0.5, 3.0)}, r"where drop = 3: .*dropout rate must be at least 0 and below 1"),
+        ({"width": fnn.choice([4, 0])}, r"where width = 0: .*features must be at least 1, not 0; change the"),
+    ],
+)
+def test_a_range_of_a_training_is_checked_at_its_ends(space, message):
+    def make(h):
+        h = {"rate": 0.1, "drop": 0.1, "width": 4, **h}
+        net = fnn.serial(fnn.flatten, fnn.linear(h["width"]), fnn.dropout(h["drop"]), fnn.linear(10))
+        return net, fnn.softmax_cross_entropy, fnn.sgd(h["rate"])
+
+    train = fnn.training(make, fnn.split(fnn.digits(), validation=0.2), epochs=1)
+    with pytest.raises(ValueError, match=message):
+        fnn.search(train, space, method=fnn.random_search(2))
+
+
 def test_a_budget_too_small_for_a_trial_is_said():
     found = fnn.search(
         lambda h, key: h["x"], {"x": fnn.uniform(0.0, 1.0)}, method=fnn.random_search(4), max_epochs=2
