@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import zipfile
@@ -23,10 +24,13 @@ FNN = Path(sys.executable).with_name("fnn")
 PARTS = ("validation", "test")
 
 
+CACHE = tempfile.TemporaryDirectory()
+
+
 def environ():
-    """One device, as a user has it, and no colours; the tests' own settings of JAX stay out."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
-    return {**kept, "FNN_COMPILE_CACHE": "0"}
+    """One device, as a user has it, and no colours; the tests' own settings and the user's cache stay out."""
+    own = ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES", "TF_CPP_MIN_LOG_LEVEL")  # JAX sets the last one
+    return {**{k: v for k, v in os.environ.items() if k not in own}, "XDG_CACHE_HOME": CACHE.name}
 
 
 def fnn_command(*arguments, cwd):
