@@ -183,7 +183,7 @@ def residual(*layers: LayerLike, shortcut: LayerLike | None = None, name: str | 
     path ends in `shortcut`.
 
     Raises:
-        LayerError: the two summands differ in shape.
+        ValueError: the two summands differ in shape; inside of another layer a `LayerError` with the path.
 
     Source: He et al. (2016), "Deep Residual Learning for Image Recognition".
     """

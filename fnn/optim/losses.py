@@ -95,7 +95,7 @@ def sigmoid_cross_entropy(logits: Array, targets: Array, /) -> Array:
 
 
 def kl_divergence(logits: Array, targets: Array, /) -> Array:
-    """The Kullback-Leibler divergence of the softmax of the logits from the targets, in nats.
+    """The Kullback-Leibler divergence of the targets from the softmax of the logits, in nats.
 
         KL(t ‖ p) = Σ_c t_c (log t_c - log p_c),    p = softmax(logits),    0 log 0 = 0
 

@@ -26,7 +26,8 @@ OptimizerState = Annotated[Any, "optimizer state"]
 class Optimizer(NamedTuple):
     """An optimizer as two pure functions, the protocol that the JAX ecosystem shares.
 
-    An `Optimizer` works wherever an optax.GradientTransformation is wanted, and the other way round.
+    An `Optimizer` works wherever an optax.GradientTransformation is wanted, and the other way round. Those
+    that go by path take leaves named `kernel` unless their `pattern` says otherwise.
 
     Example:
         >>> import jax

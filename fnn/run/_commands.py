@@ -93,7 +93,7 @@ def search(
         str,
         typer.Argument(
             metavar="CONFIG|SEARCH",
-            help="A TOML file with a [search] table, or the directory of a search, to go on with it or to "
+            help="A TOML file with the table search, or the directory of a search, to go on with it or to "
             "print what it found.",
             show_default=False,
         ),

@@ -112,7 +112,7 @@ def fit(
         mesh: devices that share the work, see `fnn.mesh`; one device by default.
         report: called at the border of each chunk.
         watch_every: every how many steps of an epoch, from its first, the run measures its gradient and its
-            updates for `report`; by default never.
+            updates for `report`; at most the steps of a chunk, about 100. By default never.
 
     Raises:
         ValueError: settings or shapes that do not fit.

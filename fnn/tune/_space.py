@@ -28,6 +28,11 @@ class Distribution:
     condition: tuple[str, Any] | None = None
     """The path and the value of another hyperparameter that this one depends on."""
 
+    @property
+    def places(self) -> list[float]:
+        """The middle of each option's part of the unit interval; none where there is no end of values."""
+        return [(option + 0.5) / self.options for option in range(self.options)] if self.options else []
+
 
 def uniform(low: float, high: float) -> Distribution:
     """Every number between two, with equal probability.
@@ -141,9 +146,7 @@ class Space:
                     f"{path} depends on {other}, which is not in the space or depends on another one itself; "
                     f"there is {', '.join(self.distributions)}"
                 )
-            if known.options is None or value not in [
-                known.at((k + 0.5) / known.options) for k in range(known.options)
-            ]:
+            if value not in [known.at(place) for place in known.places]:
                 raise ValueError(f"{path} depends on {other} being {value!r}, which it never is")
 
     @property
@@ -154,15 +157,23 @@ class Space:
     def check_ends(self, check: Callable[[dict[str, Any]], None]) -> None:
         """See that `check` raises nothing at both ends of all ranges, nor at any option of a choice.
 
+        What depends on another hyperparameter is tried where its condition holds.
+
         Raises:
             ValueError: what it raised, and where.
         """
+        names = list(self.distributions)
         corners = [[0.0] * self.axes, [1.0] * self.axes]
         for axis, distribution in enumerate(self.distributions.values()):
-            options = distribution.options or 0
-            if distribution.kind == "choice":
-                places = [(option + 0.5) / options for option in range(options)]
-                corners += [[place if a == axis else 0.0 for a in range(self.axes)] for place in places]
+            places = [0.0, 1.0] if distribution.condition else []
+            for place in distribution.places if distribution.kind == "choice" else places:
+                corner = [0.0] * self.axes
+                corner[axis] = place
+                if distribution.condition:
+                    other, value = distribution.condition
+                    parent = self.distributions[other]
+                    corner[names.index(other)] = next(u for u in parent.places if parent.at(u) == value)
+                corners.append(corner)
         checked: list[dict[str, Any]] = []
         for corner in corners:
             hyperparameters = self.at(corner)

@@ -68,7 +68,7 @@ CHECKS: dict[str, Check] = {
         _CS231N,
     ),
     "data_duplicates": Check(
-        "data", "the share of training rows that stand there more than once",
+        "data", "the share of training rows that repeat an earlier one",
         0.1, _INF, "high", "take duplicates out, or mean them: they weigh more than the others",
         "Barz and Denzler (2020), Do we train on test data?",
     ),
@@ -104,7 +104,7 @@ CHECKS: dict[str, Check] = {
         "He et al. (2015), Delving deep into rectifiers",
     ),
     "initial_loss": Check(
-        "start", "|loss - expected| over ln C at the start, expected ln C + ½ (1 - 1/C) Var(logits)",
+        "start", "|loss - expected| over ln C at the start, expected ln C + ½ logit_variance",
         0.5, 1.0, "high", "see whether loss and targets fit, and whether initial values are of a usual size",
         _CS231N,
     ),

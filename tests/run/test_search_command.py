@@ -229,6 +229,9 @@ optimizer = {choice = {options = ["adam", "nesterov"]}}
         ('"optimizer.b1" = "adam"', "adam is an optimizer, a distribution is wanted"),
         ('"optimizer.b1" = {only_if = {path = "no", equals = 1, then = {uniform = {low = 0, high = 0.5}}}}',
          "search.space: optimizer.b1 depends on no, which is not in the space"),
+        ('optimizer = {choice = {options = ["adam", "nesterov", "sgd"]}}\n"optimizer.momentum" = {only_if = '
+         '{path = "optimizer", equals = "nesterov", then = {uniform = {low = 0.5, high = 1.5}}}}',
+         "optimizer = nesterov, optimizer.momentum = 1.5: optimizer: momentum must be at least 0 and below 1"),
         ("seed = {int_uniform = {low = 1, high = 2}}", "search.space.seed: all trials have the same seed"),
         ('"train.epochs" = {int_uniform = {low = 1, high = 2}}', "all trials have the same train.epochs"),
         ('"split.validation" = {uniform = {low = 0.1, high = 0.2}}', "all trials have the same split"),
