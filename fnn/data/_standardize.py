@@ -85,7 +85,7 @@ def _chunks(x: np.ndarray) -> Iterator[np.ndarray]:
 
 def _safe(mean: np.ndarray, variance: np.ndarray) -> Moments:
     std = np.sqrt(variance).astype(np.float32)
-    return Moments(mean.astype(np.float32), np.where(std > 0, std, np.float32(1)))
+    return Moments(mean.astype(np.float32), np.where(std > np.finfo(np.float32).tiny, std, np.float32(1)))
 
 
 def standardize(x: Array, moments: Moments, /) -> Array:

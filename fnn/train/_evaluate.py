@@ -105,5 +105,12 @@ def score(
     if has_classes(targets):
         metrics["accuracy"] = accuracy(outputs, targets).mean()
     for metric in task.metrics:
-        metrics[metric.__name__] = metric(outputs, targets).mean()
+        metrics[metric_name(metric)] = metric(outputs, targets).mean()
     return metrics
+
+
+def metric_name(metric: Callable[..., Any]) -> str:
+    """What a metric is called in a history: the name of its function, whatever settings are bound to it."""
+    while isinstance(metric, partial):
+        metric = metric.func
+    return metric.__name__

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from fnn._types import check_range
 from fnn.data import DataError, Splits, Visit, moments, to_float
 from fnn.data._split import check_splits
-from fnn.train._evaluate import evaluate
+from fnn.train._evaluate import evaluate, metric_name
 from fnn.train._state import Batch, Make, TrainState, as_values, init_state, task_at
 from fnn.train._step import StepMetrics, epoch_rows, has_classes, train_chunk, train_step
 
@@ -146,7 +146,7 @@ def fit(
 
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         place = partial(jax.device_put, device=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
-        first = jnp.asarray(train.x[: max(batch_size, RESCALE_EXAMPLES) if lsuv else 1])
+        first = jnp.asarray(train.x[spread_rows(n, batch_size) if lsuv else [0]])
         state = place(
             _init(make, values, key, first, moments(train.x) if standardize else None, rescale=lsuv)
         )
@@ -179,6 +179,12 @@ def fit(
             if progress.step == progress.steps:
                 break
     return so_far
+
+
+def spread_rows(examples: int, batch_size: int) -> np.ndarray:
+    """The rows that `lsuv` measures variances on, evenly spread, since examples may be sorted by class."""
+    count = min(examples, max(batch_size, RESCALE_EXAMPLES))
+    return np.arange(count) * examples // count
 
 
 def steps_of_run(examples: int, *, epochs: int, batch_size: int | Literal["all"]) -> int:
@@ -242,15 +248,17 @@ def check_fit(
                 f"the data has {classes} classes, so the network must end in (batch, {classes}) outputs, not "
                 f"(batch, {', '.join(map(str, outputs.shape[1:]))})"
             )
-        names = [metric.__name__ for metric in task.metrics]
-        for metric in task.metrics:
-            if names.count(metric.__name__) > 1:
-                raise ValueError(f"two metrics have the name {metric.__name__}, so one would hide the other")
+        names = [metric_name(metric) for metric in task.metrics]
+        for name, metric in zip(names, task.metrics, strict=True):
+            if names.count(name) > 1:
+                raise ValueError(f"two metrics have the name {name}, so one would hide the other")
+            if name == "loss" or (name == "accuracy" and not _is_own(metric)):
+                raise ValueError(f"a metric named {name} would hide the {name} of the run; rename it")
             measured = metric(outputs, batch.y)
             if measured.shape not in ((size,), ()):
                 raise ValueError(
                     f"a metric returns one value per example, shape {(size,)}, or one for all; "
-                    f"{metric.__name__} returns {measured.shape}"
+                    f"{name} returns {measured.shape}"
                 )
         return outputs, train_step(make, hyperparameters, state, batch)
 
@@ -269,7 +277,9 @@ def check_fit(
 
 
 def _check_targets(loss: Any, outputs: Any, targets: Any, where: str) -> None:
-    """Say of float targets which one the loss does not take, as its NaN for outputs of 0 tells."""
+    """Say of float targets which one a loss of fnn does not take, as its NaN at outputs of 0 tells."""
+    if not _is_own(loss):
+        return
     losses = jax.jit(lambda y: loss(jnp.zeros((len(y), *outputs.shape[1:]), outputs.dtype), y))
     for first in range(0, len(targets), _CHECKED):
         rows = np.resize(np.asarray(targets[first : first + _CHECKED]), (_CHECKED, *targets.shape[1:]))
@@ -279,6 +289,13 @@ def _check_targets(loss: Any, outputs: Any, targets: Any, where: str) -> None:
                 f"the target of example {first + bad[0]} of {where}, {rows[bad[0]]}, is none that "
                 f"{getattr(loss, '__name__', 'the loss')} takes; see what its documentation asks of targets"
             )
+
+
+def _is_own(function: Any) -> bool:
+    """Whether it is a function of fnn's, with settings bound to it or not."""
+    while isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__module__", "").startswith("fnn.")
 
 
 def _check_finite(losses: np.ndarray, first_step: int, so_far: Fit, progress: Progress) -> None:

@@ -71,7 +71,7 @@ def of_curves(curves: Curves) -> tuple[dict[str, float], dict[str, str]]:
     steps, smooth = _averaged(np.asarray(curves.steps, float), loss)
     end, low = smooth[-max(1, len(smooth) // 10) :].mean(), smooth.min()
     scale = max(abs(start), 1e-12)
-    numbers["diverged"] = end / scale if start > 0 else math.nan
+    numbers["diverged"] = end / scale if start > 0 else 1 + (end - start) / scale if start < 0 else math.nan
     evidence["diverged"] = f"{start:.3g} at the start, {end:.3g} at the end"
     fall = start - low
     if not curves.whole_epochs:
@@ -90,7 +90,10 @@ def of_curves(curves: Curves) -> tuple[dict[str, float], dict[str, str]]:
         evidence["late_fall"] = f"the loss falls from {start:.3g} to {low:.3g}"
         evidence["high_plateau"] = f"{start:.3g} at the start, {end:.3g} at the end"
     if len(curves.highest) == len(loss) > 10:
-        around = [np.median(loss[max(0, i - 5) : i + 6]) for i in range(len(loss))]
+        # The larger of what was and what comes, as a loss may fall a hundredfold within a piece.
+        around = [
+            max(np.median(loss[max(0, i - 5) : i + 1]), np.median(loss[i : i + 6])) for i in range(len(loss))
+        ]
         heights = np.asarray(curves.highest, float) / np.maximum(np.abs(around), 1e-6)
         worst = int(heights.argmax())
         numbers["spikes"] = float(heights[worst])

@@ -145,6 +145,10 @@ class Engine:
         whole = PartitionSpec()
         restored = self.journal.restored(self._like)
         self._stand([p._replace(mine=self._place(p.mine, whole)) for p in restored])
+        for population in restored:  # whose epochs count, though their round is not over
+            for trial, curve in zip(population.trials, population.curves, strict=True):
+                if len(curve) > trial.inherited:
+                    self.outcomes[trial.number] = outcome_of(trial, curve)
         rounds = method.rounds(space, epochs, seed)
         asked = next(rounds, None)
         while asked is not None:

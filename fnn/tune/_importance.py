@@ -15,8 +15,8 @@ _BINS = 5
 def importance(outcomes: Sequence[Outcome], space: Space) -> dict[str, float]:
     """The share of the variation between trials that each hyperparameter explains by itself.
 
-    Trials are put into five bins of equal numbers by the hyperparameter's place in its range, those of a
-    `choice` by their options and those without it into a bin of their own. Then
+    Trials are put into five bins of equal numbers by the hyperparameter's place in its range, equal places
+    into one; those of a `choice` by their options and those without it into a bin of their own. Then
 
         ω² = (SS_between − (bins − 1) MS_within) / (SS_total + MS_within),    0 where it is negative
 
@@ -41,7 +41,9 @@ def _bins(outcomes: Sequence[Outcome], space: Space, axis: int, name: str) -> np
     if options is not None and options <= _BINS:
         bins = np.minimum((places * options).astype(int), options - 1)
     else:
-        bins = places.argsort(kind="stable").argsort() * _BINS // len(places)
+        distinct, which = np.unique(places, return_inverse=True)
+        before = np.searchsorted(np.sort(places), places)  # how many lie lower: equal places share a bin
+        bins = which if len(distinct) <= _BINS else before * _BINS // len(places)
     absent = np.array([name not in outcome.trial.hyperparameters for outcome in outcomes])
     return np.where(absent, -1, bins)
 

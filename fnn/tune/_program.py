@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn._types import Array
 from fnn.data import Examples, Folds, Moments
 from fnn.train import Make, TrainState, epoch_rows, evaluate, init_state, train_chunk
-from fnn.train._fit import RESCALE_EXAMPLES
+from fnn.train._fit import spread_rows
 from fnn.train._step import StepMetrics
 
 
@@ -65,9 +66,9 @@ class FitProgram:
         """See `Program`; the same state as that of `fnn.fit`."""
         x = shared.folds.x
         fold, key, means = self._replica(replica, shared)
-        first = max(self.batch_size, RESCALE_EXAMPLES) if self.lsuv else 1
+        first = spread_rows(self.examples, self.batch_size) if self.lsuv else np.arange(1)
         state = init_state(
-            self.make, values, key, x[shared.folds.train[fold][:first]], means, rescale=self.lsuv
+            self.make, values, key, x[shared.folds.train[fold][first]], means, rescale=self.lsuv
         )
         return state.params, state.state, state.opt_state
 

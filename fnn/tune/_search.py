@@ -63,7 +63,7 @@ def training(
     /,
     *,
     epochs: int = 10,
-    batch_size: int = 128,
+    batch_size: int | Literal["all"] = 128,
     standardize: bool = True,
     seeds: int = 1,
     seed: int = 0,
@@ -85,12 +85,13 @@ def training(
     folds = data if isinstance(data, Folds) else one_fold(data, standardize=standardize)
     count, examples = folds.train.shape
     steps_of_run(examples, epochs=epochs, batch_size=batch_size)
+    size = examples if batch_size == "all" else batch_size
     if seeds < 1:
         raise ValueError(f"seeds must be at least 1, not {seeds}")
 
     def plan(trial: Trial) -> tuple[FitProgram, dict[str, Any]]:
         values, fixed = _parted(trial.hyperparameters)
-        return FitProgram(_Fixed(make, fixed), batch_size, count, examples), values
+        return FitProgram(_Fixed(make, fixed), size, count, examples), values
 
     def check(hyperparameters: dict[str, Any]) -> None:
         if isinstance(data, Splits):
@@ -192,4 +193,10 @@ class _Fixed:
 def _parted(hyperparameters: Mapping[str, Any]) -> tuple[dict[str, float], tuple[tuple[str, Any], ...]]:
     """The floats among hyperparameters, and everything else."""
     values = {name: value for name, value in hyperparameters.items() if isinstance(value, float)}
-    return values, tuple((name, value) for name, value in hyperparameters.items() if name not in values)
+    fixed = {name: value for name, value in hyperparameters.items() if name not in values}
+    return values, tuple((name, _hashable(value)) for name, value in fixed.items())
+
+
+def _hashable(value: Any) -> Any:
+    """Lists as tuples, since structure tells programs apart."""
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value

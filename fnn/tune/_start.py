@@ -399,16 +399,20 @@ def overfit(
 def _lowest_loss(task: Task, outputs: Any, y: Array) -> Array:
     """The mean loss of the best outputs of this shape: those that favour each right class by the same number.
 
-    Where targets are probabilities, their logarithms are the best logits; else the lowest loss is 0.
+    Where targets are probabilities, their logarithms are the best logits of a softmax; else the lowest is 0.
     """
     if not has_classes(y):
         if y.shape != outputs.shape or y.ndim < 2 or y.shape[-1] < 2:
             return jnp.zeros(())
         are_shares = jnp.all(y >= 0) & jnp.allclose(y.sum(-1), 1, atol=1e-4)
-        return jnp.where(are_shares, task.loss(jnp.log(y + 1e-9), y).mean(), 0.0)
+        # Logits of a softmax, of a sigmoid, and the shares themselves: the loss tells which it wants.
+        best = (jnp.log(y + 1e-9), jnp.log(y + 1e-9) - jnp.log1p(1e-9 - y), y)
+        lowest = jnp.min(jnp.stack([task.loss(outputs, y).mean() for outputs in best]))
+        return jnp.where(are_shares, lowest, 0.0)
     right = jax.nn.one_hot(y, outputs.shape[-1], dtype=outputs.dtype)
     sizes = (1, 2, 3, 4, 5, 6, 8, 10, 15, 30, 60)
-    return jnp.min(jnp.stack([task.loss(size * right, y).mean() for size in sizes]))
+    # Below 0 only where the outputs are none that the network can have, such as log-probabilities of 60.
+    return jnp.maximum(0, jnp.min(jnp.stack([task.loss(size * right, y).mean() for size in sizes])))
 
 
 def scaled_optimizer(optimizer: Optimizer, factor: Array | float) -> Optimizer:

@@ -79,3 +79,10 @@ def test_standardize_by_hand():
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_deviation_too_small_for_the_device_is_none():
+    x = np.array([[1e-42], [3e-42], [5e-42]], np.float32)
+    found = moments(x)
+    assert found.std.tolist() == [1]
+    assert np.isfinite(standardize(jnp.asarray(x), found)).all()

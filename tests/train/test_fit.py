@@ -548,6 +548,54 @@ def test_targets_that_are_probabilities_are_taken() -> None:
     assert fit(make, (), regression(shares), epochs=1, batch_size=4).best_epoch == 1
 
 
+def test_a_loss_of_ones_own_may_have_no_value_at_0() -> None:
+    """Cross-entropy of probabilities is NaN there: 0 · log 0."""
+
+    def cross_entropy(p: Any, y: Any) -> Any:
+        return -(y * jnp.log(p) + (1 - y) * jnp.log(1 - p)).mean(-1)
+
+    def make(hyperparameters: Any) -> Task:
+        return Task(fnn.serial(fnn.linear(1), jax.nn.sigmoid), cross_entropy, fnn.sgd(0.1))
+
+    answers = (np.arange(12) % 2).astype(np.float32)[:, None]
+    assert fit(make, (), regression(answers), epochs=1, batch_size=4).best_epoch == 1
+
+
+def test_metrics_are_called_by_their_function_and_hide_nothing() -> None:
+    def make(metric: Any) -> Any:
+        return lambda hyperparameters: Task(
+            fnn.serial(fnn.linear(4)), fnn.softmax_cross_entropy, fnn.sgd(0.1), metrics=(metric,)
+        )
+
+    history = fit(make(partial(fnn.top_k_accuracy, k=2)), (), blobs(12), epochs=1, batch_size=4).history
+    assert "validation_top_k_accuracy" in history[0]
+
+    def loss(outputs: Any, y: Any) -> Any:
+        return outputs[:, 0]
+
+    def accuracy(outputs: Any, y: Any) -> Any:
+        return 100 * fnn.accuracy(outputs, y)
+
+    for metric in (loss, accuracy):
+        with pytest.raises(ValueError, match=f"a metric named {metric.__name__} would hide the"):
+            fit(make(metric), (), blobs(12), epochs=1, batch_size=4)
+
+
+def test_lsuv_looks_at_all_classes_of_sorted_data() -> None:
+    random = np.random.default_rng(0)
+    y = np.repeat([0, 1], 300).astype(np.int32)
+    x = (random.normal(size=(2, 20))[y] + 0.1 * random.normal(size=(600, 20))).astype(np.float32)
+    part = Examples(x, y)
+
+    def make(hyperparameters: Any) -> Task:
+        return Task(fnn.mlp((32,), 2), fnn.softmax_cross_entropy, fnn.sgd(0.0))
+
+    data = Splits(part, part, part, ("a", "b"), "sorted")
+    found = fit(make, (), data, epochs=1, batch_size=50, lsuv=True).last
+    outputs = fnn.predict(make, (), found, x)
+    assert 0.9 < float(outputs.var()) < 1.1
+
+
 @pytest.mark.parametrize(
     ("examples", "epochs", "batch_size", "steps"),
     [(10, 1, 4, 3), (10, 3, 5, 6), (10, 7, "all", 7), (10, 2, 10, 2), (1, 1, 1, 1), (60000, 10, 128, 4690)],

@@ -114,6 +114,18 @@ def test_a_spike_is_measured_against_its_surroundings():
     assert "step 77" in spike.why
 
 
+def test_a_fast_fall_is_no_spike():
+    loss = np.concatenate([[410.0, 46.8, 0.23, 0.012], np.full(40, 0.01)])
+    curves = fnn.Curves(STEPS[:44], loss, NONE, NONE, NONE, highest=2.5 * loss)
+    assert [f.verdict for f in fnn.judge(curves) if f.id == "spikes"] == ["PASS"]
+
+
+@pytest.mark.parametrize(("end", "verdict"), [(19.0, "FAIL"), (-3.0, "PASS")])
+def test_a_loss_that_starts_below_0_diverges_by_its_way_up(end, verdict):
+    curves = fnn.Curves(STEPS, np.linspace(-1, end, 200), NONE, NONE, NONE)
+    assert [f.verdict for f in fnn.judge(curves) if f.id == "diverged"] == [verdict]
+
+
 @pytest.mark.parametrize(("first", "begins"), [(0, [0, 1, 4, 7]), (6, [6, 9, 12])])
 def test_losses_of_steps_become_means_and_the_first_step_stands_alone(first, begins):
     losses = np.arange(8.0) ** 2

@@ -257,6 +257,17 @@ def test_an_interrupted_search_goes_on(method):
         same(found, wanted)
 
 
+def test_epochs_before_an_interruption_count_in_the_budget():
+    method = Method("keeps", fixed(0.1, 0.2, 0.3, 0.4, 0.5).rounds, stops_early=True)
+    whole = searched(method, epochs=6, max_epochs=20, journal=Memory())
+    journal = Memory()
+    journal.stop_after = 4
+    with pytest.raises(KeyboardInterrupt):
+        searched(method, epochs=6, max_epochs=20, journal=journal)
+    found = searched(method, epochs=6, max_epochs=20, journal=journal)
+    assert [o.epochs for o in found.outcomes] == [o.epochs for o in whole.outcomes] == [4] * 5
+
+
 def test_a_lost_parent_is_said():
     journal = Memory()
     journal.stop_after = 3

@@ -139,6 +139,39 @@ def test_a_range_of_a_training_is_checked_at_its_ends(space, message):
         fnn.search(train, space, method=fnn.random_search(2))
 
 
+@pytest.mark.parametrize("points", [2, 3])
+def test_importance_on_a_grid_does_not_depend_on_the_order_of_trials(points):
+    space = {name: fnn.uniform(0.0, 1.0) for name in "abc"}
+    found = fnn.search(lambda h, key: h["a"], space, method=fnn.grid_search(points))
+    assert importance(found.outcomes, fnn.Space(space)) == pytest.approx({"a": 1, "b": 0, "c": 0})
+
+
+def test_options_may_be_lists():
+    found = fnn.search(
+        lambda h, key: h["b"] + sum(h["w"]),
+        {"w": fnn.choice([[32], [64, 64]]), "b": fnn.uniform(0.0, 1.0)},
+        method=fnn.random_search(8),
+    )
+    assert found.best.trial.hyperparameters["w"] == [64, 64]
+    assert found.best.score > 128
+
+
+def test_a_batch_of_all_examples_is_the_batch_of_their_number():
+    data = fnn.split(fnn.digits(), validation=0.2)
+
+    def make(h):
+        return fnn.serial(fnn.flatten, fnn.linear(10)), fnn.softmax_cross_entropy, fnn.sgd(h["rate"])
+
+    scores = []
+    for size in ("all", len(data.train.x)):
+        train = fnn.training(make, data, epochs=2, batch_size=size)
+        found = fnn.search(
+            train, {"rate": fnn.log_uniform(1e-2, 1.0)}, method=fnn.random_search(2), how="vmap"
+        )
+        scores.append([o.score for o in found.outcomes])
+    assert scores[0] == scores[1]
+
+
 def test_a_budget_too_small_for_a_trial_is_said():
     found = fnn.search(
         lambda h, key: h["x"], {"x": fnn.uniform(0.0, 1.0)}, method=fnn.random_search(4), max_epochs=2

@@ -285,6 +285,28 @@ def test_probabilities_as_targets_have_their_entropy_as_the_lowest_loss():
     assert abs(float(excess)) <= 0.01
 
 
+def test_shares_as_targets_of_the_squared_error_are_not_learnt_without_their_inputs():
+    def blind(values):
+        return fnn.serial(lambda x: 0 * x, fnn.linear(4)), fnn.mean_squared_error, fnn.adam(0.1)
+
+    few = fnn.Examples(X[:8], np.eye(4, dtype=np.float32)[Y[:8]])
+    _, excess = overfit(blind, (), 1.0, fnn.init_state(blind, (), KEY, few.x), few, steps=50)
+    assert float(excess) > 0.1
+
+
+def test_a_network_that_ends_in_log_probabilities_learns_its_sample():
+    def likelihood(outputs, y):
+        return -jnp.sum(jax.nn.one_hot(y, 4) * outputs, -1)
+
+    def make(values):
+        return fnn.serial(fnn.mlp((16,), 4), jax.nn.log_softmax), likelihood, fnn.adam(0.1)
+
+    few = fnn.Examples(X[:8], Y[:8])
+    right, excess = overfit(make, (), 1.0, fnn.init_state(make, (), KEY, few.x), few)
+    assert float(right) == 1
+    assert 0 <= float(excess) <= 0.01
+
+
 def test_a_short_run_with_a_factor_is_that_of_the_rate_times_the_factor():
     def sgd_make(values):
         return fnn.serial(fnn.linear(4)), fnn.softmax_cross_entropy, fnn.momentum(values)
