@@ -54,7 +54,8 @@ class Training(NamedTuple):
     shared: Any
     epochs: int
     replicas: int
-    check: Callable[[dict[str, Any]], None]  # raises ValueError for hyperparameters that do not fit
+    check: Callable[[dict[str, Any]], None] = lambda hyperparameters: None
+    """Raises ValueError for hyperparameters that do not fit."""
 
 
 def training(
