@@ -71,12 +71,8 @@ def check_ranges(config: Config, steps: int, data: fnn.Splits, length: dict[str,
     """
     whole, values = make_and_values(config, steps)
     whole(numbers_at(values, 0))
-    seen: list[Config] = []
-    for choose in (max, min):
-        plain = with_numbers(config, whole, choose)
-        if plain in seen:  # there is no schedule
-            continue
-        seen.append(plain)
+    largest, least = (with_numbers(config, whole, choose) for choose in (max, min))
+    for plain in (largest,) if least == largest else (largest, least):  # alike where there is no schedule
         make, numbers = make_and_values(plain, steps)
         make(numbers)
         with blamed_on("model"):

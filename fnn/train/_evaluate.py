@@ -111,6 +111,9 @@ def score(
 
 def metric_name(metric: Callable[..., Any]) -> str:
     """What a metric is called in a history: the name of its function, whatever settings are bound to it."""
-    while isinstance(metric, partial):
-        metric = metric.func
-    return metric.__name__
+    return unbound(metric).__name__
+
+
+def unbound(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function without the settings that are bound to it."""
+    return unbound(function.func) if isinstance(function, partial) else function

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from fnn._types import check_range
 from fnn.data import DataError, Splits, Visit, moments, to_float
 from fnn.data._split import check_splits
-from fnn.train._evaluate import evaluate, metric_name
+from fnn.train._evaluate import evaluate, metric_name, unbound
 from fnn.train._state import Batch, Make, TrainState, as_values, init_state, task_at
 from fnn.train._step import StepMetrics, epoch_rows, has_classes, train_chunk, train_step
 
@@ -127,6 +127,7 @@ def fit(
     >>> result.history[-1]["validation_accuracy"] > 0.8
     True
     """
+    check_splits(data)
     check_fit(make, hyperparameters, data, epochs=epochs, batch_size=batch_size, patience=patience)
     check_range("seed", seed, at_least=0, at_most=2**32 - 1)  # as many as JAX tells apart
     train, validation = data.train, data.validation
@@ -228,12 +229,12 @@ def check_fit(
 ) -> None:
     """See that network, loss, hyperparameters and data fit together, without training anything.
 
+    Asked for every end of a search's space; that the data are sound, `check_splits` says once.
     Hyperparameters are concrete here, so this is also where those out of range are found.
 
     Raises:
         ValueError: what does not fit.
     """
-    check_splits(data)
     x, y = data.train
     check_length(len(x), epochs=epochs, batch_size=batch_size, patience=patience)
     size = len(x) if batch_size == "all" else batch_size
@@ -293,9 +294,7 @@ def _check_targets(loss: Any, outputs: Any, targets: Any, where: str) -> None:
 
 def _is_own(function: Any) -> bool:
     """Whether it is a function of fnn's, with settings bound to it or not."""
-    while isinstance(function, partial):
-        function = function.func
-    return getattr(function, "__module__", "").startswith("fnn.")
+    return getattr(unbound(function), "__module__", "").startswith("fnn.")
 
 
 def _check_finite(losses: np.ndarray, first_step: int, so_far: Fit, progress: Progress) -> None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.data import Examples, Splits, Visit, moments
+from fnn.data._split import check_splits
 from fnn.nn._layer import walk
 from fnn.optim import LookaheadState, check_gradients
 from fnn.train._fit import check_fit
@@ -94,6 +95,7 @@ def check(
     >>> [finding.id for finding in found if finding.verdict == "FAIL"]
     []
     """
+    check_splits(data)
     check_fit(make, hyperparameters, data, epochs=1, batch_size=batch_size)
     values = as_values(_at_peak(hyperparameters))
     key = jax.random.key(seed)

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from fnn._types import Array
 from fnn.data import Folds, Splits
 from fnn.data._folds import one_fold
+from fnn.data._split import check_splits
 from fnn.train import Make, steps_of_run
 from fnn.train._fit import check_fit
 from fnn.tune._engine import Engine, Journal, Plan, SearchProgress
@@ -83,6 +84,8 @@ def training(
     Raises:
         ValueError: numbers out of range.
     """
+    if not isinstance(data, Folds):
+        check_splits(data)
     folds = data if isinstance(data, Folds) else one_fold(data, standardize=standardize)
     count, examples = folds.train.shape
     steps_of_run(examples, epochs=epochs, batch_size=batch_size)
