@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,53 +13,54 @@ from fnn._types import Array
 from fnn.ops._window import Window
 
 
+def _as_it_is(kernel: Array) -> Array:
+    return kernel
+
+
 class Form(NamedTuple):
-    """A way to write the convolution of a few images, with its gradients.
+    """A way to write the convolution of a few images, and what it says about any number of them.
 
     Attributes:
-        product: (x, kernel, window) → y.
-        input_gradient, kernel_gradient: (x, dy, kernel, window) → that of x, that of the kernel; apart,
-            because a first layer asks for the second alone.
+        of_images: (x, kernel, window) → y, the kernel as `prepared` makes it.
+        gradient_of_images: (x, dy, kernel, window) → the gradient of the prepared kernel.
         image_numbers: (x, kernel, window) → how many numbers the product writes out for one image.
         block_bytes: how much of that at a time; measured.
+        prepared: linear, what is done to a kernel once for all images.
     """
 
-    product: Callable[[Array, Array, Window], Array]
-    input_gradient: Callable[[Array, Array, Array, Window], Array]
-    kernel_gradient: Callable[[Array, Array, Array, Window], Array]
+    of_images: Callable[[Array, Array, Window], Array]
+    gradient_of_images: Callable[[Array, Array, Array, Window], Array]
     image_numbers: Callable[[Array, Array, Window], int]
     block_bytes: int
+    prepared: Callable[[Array], Array] = _as_it_is
 
-    def images(self, x: Array, kernel: Array, window: Window) -> int:
-        """How many images to take at a time."""
+    def product(self, x: Array, kernel: Array, window: Window) -> Array:
+        """The convolution of all images."""
+        prepared = self.prepared(kernel)
+        return in_blocks(lambda x: self.of_images(x, prepared, window), self._images(x, kernel, window), x)
+
+    def input_gradient(self, x: Array, dy: Array, kernel: Array, window: Window) -> Array:
+        """What each output sends back, added where its pixels lie."""
+        prepared = self.prepared(kernel)
+
+        def of_images(x: Array, dy: Array) -> Array:
+            return jax.vjp(lambda x: self.of_images(x, prepared, window), x)[1](dy)[0]
+
+        return in_blocks(of_images, self._images(x, kernel, window), x, dy)
+
+    def kernel_gradient(self, x: Array, dy: Array, kernel: Array, window: Window) -> Array:
+        """The gradient of the kernel, added up over all images."""
+        prepared, pullback = jax.vjp(self.prepared, kernel)
+
+        def of_images(x: Array, dy: Array) -> Array:
+            return self.gradient_of_images(x, dy, prepared, window)[None]
+
+        return pullback(in_blocks(of_images, self._images(x, kernel, window), x, dy).sum(0))[0]
+
+    def _images(self, x: Array, kernel: Array, window: Window) -> int:
+        """How many to take at a time."""
         numbers = self.image_numbers(x, kernel, window)
         return block_size(x.shape[0], numbers * kernel.dtype.itemsize, self.block_bytes)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0, 3))
-def convolve(form: Form, x: Array, kernel: Array, window: Window) -> Array:
-    """See `fnn.ops.conv`."""
-    return in_blocks(lambda x: form.product(x, kernel, window), form.images(x, kernel, window), x)
-
-
-def _forward(form: Form, x: Array, kernel: Array, window: Window) -> tuple[Array, tuple[Array, Array]]:
-    return convolve(form, x, kernel, window), (x, kernel)
-
-
-def _backward(form: Form, window: Window, inputs: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    x, kernel = inputs
-
-    def for_input(x: Array, dy: Array) -> Array:
-        return form.input_gradient(x, dy, kernel, window)
-
-    def for_kernel(x: Array, dy: Array) -> Array:
-        return form.kernel_gradient(x, dy, kernel, window)[None]
-
-    size = form.images(x, kernel, window)
-    return in_blocks(for_input, size, x, dy), in_blocks(for_kernel, size, x, dy).sum(0)
-
-
-convolve.defvjp(_forward, _backward)
 
 
 def as_rows(x: Array) -> Array:

@@ -12,11 +12,8 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from fnn._types import Array
-from fnn.ops import _kn2row, _winograd
-from fnn.ops._blocks import convolve
-from fnn.ops._depthwise import DEPTHWISE
-from fnn.ops._im2col import IM2COL
-from fnn.ops._kn2row import KN2ROW
+from fnn.ops import _library
+from fnn.ops._on_cpu import on_cpu
 from fnn.ops._window import (
     Padding,
     Sizes,
@@ -56,9 +53,8 @@ def conv(
     Returns:
         (N, …, Cout); an axis of N pixels and a kernel of F give ⌊(N + lo + hi − d(F − 1) − 1) / s⌋ + 1.
 
-    On CPU this is written as matrix products, by whole windows ("im2col") or by their rows ("kn2row"), or by
-    Winograd's algorithm for kernels of 3×3; depthwise, as a sum. So are its gradients: XLA's own gradient
-    convolutions fall onto a naive loop there inside `scan`. GPU and TPU use their libraries' convolutions.
+    GPU and TPU use their libraries' convolutions. On CPU this is XLA's where it is fast, which its gradients
+    never are inside `scan`: those are written as convolutions that it is fast at, or as matrix products.
     Differentiable in reverse mode, any number of times, but not in forward mode.
 
     Raises:
@@ -73,17 +69,17 @@ def conv(
             f"{channels} channels: groups must divide both"
         )
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
-    return _on_any_platform(x.astype(dtype), kernel.astype(dtype), window, groups)
+    return _on_any_platform(x.astype(dtype), kernel.astype(dtype), window)
 
 
-@partial(jax.jit, static_argnums=(2, 3))  # layers of the same shape are traced once, in every program
-def _on_any_platform(x: Array, kernel: Array, window: Window, groups: int) -> Array:
+@partial(jax.jit, static_argnums=2)  # layers of the same shape are traced once, in every program
+def _on_any_platform(x: Array, kernel: Array, window: Window) -> Array:
     """The convolution of the platform that the program is lowered for."""
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=_on_each_device(lambda x, kernel: on_cpu(x, kernel, window, groups), x.shape[0]),
-        default=partial(_as_library_call, window=window, groups=groups),
+        cpu=_on_each_device(partial(on_cpu, window=window), x.shape[0]),
+        default=partial(_library.product, window=window),
     )
 
 
@@ -225,22 +221,6 @@ def interleaved(y: Array, strides: tuple[int, ...]) -> Array:
 Convolution = Callable[[Array, Array], Array]
 
 
-def on_cpu(x: Array, kernel: Array, window: Window, groups: int) -> Array:
-    """The fastest of four ways to write a convolution.
-
-    Those add up products, which 8 bits are too few for: half precision is computed in float32 here.
-    """
-    if (wide := jnp.promote_types(x.dtype, jnp.float32)) != x.dtype:
-        return on_cpu(x.astype(wide), kernel.astype(wide), window, groups).astype(x.dtype)
-    if kernel.shape[-2] == 1 < groups:
-        x = jnp.repeat(x, kernel.shape[-1] // groups, axis=-1)
-        return convolve(DEPTHWISE, x, kernel, window)
-    if _winograd.pays(kernel, window, groups):
-        return _winograd.conv(x, kernel, window)
-    form = KN2ROW if _kn2row.pays(x, kernel, window, groups) else IM2COL
-    return convolve(form, x, kernel, window)
-
-
 def _on_each_device(function: Convolution, images: int) -> Convolution:
     """Let each device of the current mesh convolve its own part of the batch.
 
@@ -251,18 +231,3 @@ def _on_each_device(function: Convolution, images: int) -> Convolution:
         return function
     cut, whole = PartitionSpec("data"), PartitionSpec()
     return jax.shard_map(function, in_specs=(cut, whole), out_specs=cut, axis_names={"data"}, check_vma=False)
-
-
-def _as_library_call(x: Array, kernel: Array, *, window: Window, groups: int) -> Array:
-    axes = len(window.size)
-    images = (0, axes + 1, *range(1, axes + 1))  # where batch, channels and spatial axes are
-    kernels = (axes + 1, axes, *range(axes))
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window.stride,
-        window.padding,
-        rhs_dilation=window.dilation,
-        dimension_numbers=lax.ConvDimensionNumbers(images, kernels, images),
-        feature_group_count=groups,
-    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 
-import jax
 import jax.numpy as jnp
 
 from fnn._types import Array
@@ -20,13 +19,6 @@ def _product(x: Array, kernel: Array, window: Window) -> Array:
     """The shifted images, each times its elements of the kernel (…, 1, C), added."""
     terms = [view * element for view, element in zip(shifted(x, window), _elements(kernel), strict=True)]
     return sum(terms[1:], start=terms[0])
-
-
-def _input_gradient(x: Array, dy: Array, kernel: Array, window: Window) -> Array:
-    """A convolution of dy with the flipped kernel; with a stride, the terms added where they belong."""
-    if max(window.stride) == 1:
-        return _product(dy, jnp.flip(kernel, range(len(window.size))), window.reversed)
-    return jax.vjp(lambda x: _product(x, kernel, window), x)[1](dy)[0]
 
 
 def _kernel_gradient(x: Array, dy: Array, kernel: Array, window: Window) -> Array:
@@ -42,4 +34,4 @@ def _image_numbers(x: Array, kernel: Array, window: Window) -> int:
     return math.prod(x.shape[1:])
 
 
-DEPTHWISE = Form(_product, _input_gradient, _kernel_gradient, _image_numbers, block_bytes=512 << 10)
+DEPTHWISE = Form(_product, _kernel_gradient, _image_numbers, block_bytes=512 << 10)

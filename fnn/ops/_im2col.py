@@ -1,7 +1,7 @@
 """Convolution on CPU as a matrix product: every window of pixels written out as a row ("im2col").
 
-The gradient of the input is dy times the transposed kernel, the pixels of whose rows are added where they
-belong ("col2im").
+Its gradient of the input is dy times the transposed kernel, the pixels of whose rows are added where they
+belong ("col2im"); the convolutions with a stride have theirs from here.
 
 Source: Chellapilla, Puri and Simard (2006), "High Performance Convolutional Neural Networks for Document
 Processing".
@@ -34,10 +34,6 @@ def _product(x: Array, kernel: Array, window: Window) -> Array:
     return y.reshape(*places, features)
 
 
-def _input_gradient(x: Array, dy: Array, kernel: Array, window: Window) -> Array:
-    return jax.vjp(lambda x: _product(x, kernel, window), x)[1](dy)[0]
-
-
 def _kernel_gradient(x: Array, dy: Array, kernel: Array, window: Window) -> Array:
     """The windows, transposed, times dy; written out, because `vjp` would transpose dy as well."""
     if kernel.shape[-2] < x.shape[-1]:
@@ -50,4 +46,4 @@ def _image_numbers(x: Array, kernel: Array, window: Window) -> int:
     return math.prod(window.outputs(x.shape[1:-1])) * math.prod(window.size) * x.shape[-1]
 
 
-IM2COL = Form(_product, _input_gradient, _kernel_gradient, _image_numbers, block_bytes=4 << 20)
+IM2COL = Form(_product, _kernel_gradient, _image_numbers, block_bytes=4 << 20)

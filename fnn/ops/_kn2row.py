@@ -8,7 +8,7 @@ place of the k² of im2col, and one product applies all k rows of the kernel to 
 
 That is kC + kF numbers for each place in place of k²C: less to write and read again, which is what takes the
 time where channels are few, unless features are many more. The gradient of z is dy, shifted along the first
-axis, and so both gradients are matrix products too.
+axis, and so that of the kernel is a matrix product too.
 
 Source: Vasudevan, Anderson and Gregg (2017), "Parallel Multi Channel Convolution using General Matrix
 Multiplication" (kn2row); Cho and Brand (2017), "MEC: Memory-efficient Convolution for Deep Neural Network"
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -31,31 +30,24 @@ from fnn.ops._window import Window, windows
 _AS_MUCH = 2  # times the numbers of im2col take as long; measured
 
 
-def pays(x: Array, kernel: Array, window: Window, groups: int) -> bool:
+def pays(x: Array, kernel: Array, window: Window) -> bool:
     """Whether it beats im2col, by the numbers that each writes; a stride on the first axis wastes some."""
-    if groups > 1 or window.stride[0] > 1:
+    if kernel.shape[-2] < x.shape[-1] or window.stride[0] > 1:
         return False
     return _image_numbers(x, kernel, window) < _AS_MUCH * IM2COL.image_numbers(x, kernel, window)
 
 
 def _product(x: Array, kernel: Array, window: Window) -> Array:
-    rows, features = _window_rows(x, window), kernel.shape[-1]
-    z = rows @ _matrix(kernel)
+    features = kernel.shape[-1] // window.size[0]
+    z = _window_rows(x, window) @ kernel
     height = z.shape[1] - window.extent[0] + 1
     starts = range(0, window.extent[0], window.dilation[0])
     parts = [z[:, i : i + height, ..., a * features : (a + 1) * features] for a, i in enumerate(starts)]
     return sum(parts[1:], start=parts[0])
 
 
-def _input_gradient(x: Array, dy: Array, kernel: Array, window: Window) -> Array:
-    d_rows = _spread(dy, window) @ _matrix(kernel).T
-    return jax.vjp(lambda x: _window_rows(x, window), x)[1](d_rows)[0]
-
-
 def _kernel_gradient(x: Array, dy: Array, kernel: Array, window: Window) -> Array:
-    first, *rest, channels, features = kernel.shape
-    gradient = summed_products(as_rows(_window_rows(x, window)), as_rows(_spread(dy, window)))
-    return jnp.moveaxis(gradient.reshape(*rest, channels, first, features), -2, 0)
+    return summed_products(as_rows(_window_rows(x, window)), as_rows(_spread(dy, window)))
 
 
 def _image_numbers(x: Array, kernel: Array, window: Window) -> int:
@@ -84,4 +76,4 @@ def _spread(dy: Array, window: Window) -> Array:
     return jnp.concatenate([dy[:, i : i + dy.shape[1] - reach] for i in starts], axis=-1)
 
 
-KN2ROW = Form(_product, _input_gradient, _kernel_gradient, _image_numbers, block_bytes=4 << 20)
+KN2ROW = Form(_product, _kernel_gradient, _image_numbers, block_bytes=4 << 20, prepared=_matrix)

@@ -11,9 +11,9 @@ In one dimension, two outputs of a kernel g of three over four neighbouring inpu
 
 In two, tiles of 4×4 inputs make 2×2 outputs, with the same matrices along both axes: y = Aᵀ [Ĝ ⊙ D̂] A.
 Each of the 16 products is, over channels, a matrix product of all tiles with Ĝ at that place, and the
-gradients are the same steps backwards. In float32 the error is that of the plain sum (measured: 1e-6 of the
-largest value). F(4×4, 3×3) multiplies less still, but is ten times less exact, and XLA is slow at its
-transforms.
+gradient of the kernel is the same steps backwards. In float32 the error is that of the plain sum (measured:
+1e-6 of the largest value). F(4×4, 3×3) multiplies less still, but is ten times less exact, and XLA is slow at
+its transforms.
 
 Source: Lavin and Gray (2016), "Fast Algorithms for Convolutional Neural Networks", F(2×2, 3×3).
 """
@@ -21,19 +21,14 @@ Source: Lavin and Gray (2016), "Fast Algorithms for Convolutional Neural Network
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from fnn._types import Array
-from fnn.ops._blocks import block_size, in_blocks
+from fnn.ops._blocks import Form
 from fnn.ops._window import Window
-
-BLOCK_BYTES = 8 << 20  # of transformed tiles, those of inputs and of outputs together; measured
-_FEWEST_CHANNELS = 32  # with fewer, the transforms cost more than the products save; measured
 
 _A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])
 _B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
@@ -43,55 +38,27 @@ Grid = list[list[Array]]
 """Arrays of one shape in rows and columns."""
 
 
-def pays(kernel: Array, window: Window, groups: int) -> bool:
-    """Whether this is the way to convolve: 3×3, stride 1, channels enough, no half precision."""
-    plain = groups == 1 and max(*window.stride, *window.dilation) == 1
-    wide = min(kernel.shape[-2:]) >= _FEWEST_CHANNELS and kernel.dtype.itemsize >= 4
-    return plain and window.size == (3, 3) and wide
+def pays(x: Array, kernel: Array, window: Window, *, fewest_channels: int) -> bool:
+    """Whether this is the way to convolve: 3×3, stride 1, no groups, channels enough on both sides."""
+    plain = window.size == (3, 3) and max(*window.stride, *window.dilation) == 1
+    channels, features = kernel.shape[-2:]
+    return plain and channels == x.shape[-1] and min(channels, features) >= fewest_channels
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv(x: Array, kernel: Array, window: Window) -> Array:
-    """See `fnn.ops.conv`."""
-    planes = _transformed_kernel(kernel)
-    return in_blocks(lambda x: _product(x, planes, window), _images_at_a_time(x, kernel, window), x)
-
-
-def _forward(x: Array, kernel: Array, window: Window) -> tuple[Array, tuple[Array, Array]]:
-    return conv(x, kernel, window), (x, kernel)
-
-
-def _backward(window: Window, inputs: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    """dx is the convolution of dy with the flipped kernel; ∂L/∂Ĝ = Σ D̂ᵀ (A dy Aᵀ) over all tiles."""
-    x, kernel = inputs
-    planes = _transformed_kernel(kernel)
-
-    def block(x: Array, dy: Array) -> tuple[Array, Array]:
-        d_planes = _product_of_planes(_transformed_inputs(x, window), _transformed_gradients(dy), 1, 1)
-        return _product(dy, planes, window.reversed, flipped=True), d_planes[None]
-
-    dx, d_planes = in_blocks(block, _images_at_a_time(x, kernel, window), x, dy)
-    d_kernel = _along_both_axes(_G.T, _grid(d_planes.sum(0)))
-    return dx, jnp.stack([jnp.stack(row) for row in d_kernel])
-
-
-conv.defvjp(_forward, _backward)
-
-
-def _product(x: Array, planes: Array, window: Window, *, flipped: bool = False) -> Array:
-    """A convolution of images (N, H, W, C) with a transformed kernel (16, C, O).
-
-    Flipped and with its channels exchanged, (16, O, C): a kernel back to front has the rows of G g in the
-    order 3, 1, 2, 0, so the tiles are put into that order instead.
-    """
+def _product(x: Array, planes: Array, window: Window) -> Array:
+    """A convolution of images (N, H, W, C) with a transformed kernel (16, C, O)."""
     height, width = window.outputs(x.shape[1:3])
-    inputs = _transformed_inputs(x, window, flipped=flipped)
-    products = _product_of_planes(inputs, planes, 2, 2 if flipped else 1)
+    products = _product_of_planes(_transformed_inputs(x, window), planes, 2, 1)
     products = products.reshape(16, x.shape[0], _half(height), _half(width), products.shape[-1])
-    grid = _back_to_front(_grid(products)) if flipped else _grid(products)
-    tiles = jnp.stack([jnp.stack(row, axis=3) for row in _along_both_axes(_A.T, grid)], axis=2)
-    y = tiles.reshape(x.shape[0], 2 * _half(height), 2 * _half(width), tiles.shape[-1])
+    tiles = _along_both_axes(_A.T, [[products[4 * i + j] for j in range(4)] for i in range(4)])
+    y = jnp.stack([jnp.stack(row, axis=3) for row in tiles], axis=2)
+    y = y.reshape(x.shape[0], 2 * _half(height), 2 * _half(width), y.shape[-1])
     return y[:, :height, :width]
+
+
+def _kernel_gradient(x: Array, dy: Array, planes: Array, window: Window) -> Array:
+    """∂L/∂Ĝ = Σ D̂ᵀ (A dy Aᵀ) over all tiles."""
+    return _product_of_planes(_transformed_inputs(x, window), _transformed_gradients(dy), 1, 1)
 
 
 def _product_of_planes(a: Array, b: Array, a_axis: int, b_axis: int) -> Array:
@@ -99,11 +66,10 @@ def _product_of_planes(a: Array, b: Array, a_axis: int, b_axis: int) -> Array:
     return lax.dot_general(a, b, (((a_axis,), (b_axis,)), ((0,), (0,))))
 
 
-def _transformed_inputs(x: Array, window: Window, *, flipped: bool = False) -> Array:
+def _transformed_inputs(x: Array, window: Window) -> Array:
     """Bᵀ d B of every tile d of 4×4 pixels, (16, tiles, C). Neighbours lie two pixels apart and overlap."""
     tiles = [_half(n) for n in window.outputs(x.shape[1:3])]
-    grid = _along_both_axes(_B.T, _every_second(x, [lo for lo, _ in window.padding], tiles, 4))
-    return _flat(_back_to_front(grid) if flipped else grid)
+    return _flat(_along_both_axes(_B.T, _every_second(x, [lo for lo, _ in window.padding], tiles, 4)))
 
 
 def _transformed_gradients(dy: Array) -> Array:
@@ -153,21 +119,14 @@ def _stacked(grid: Grid) -> Array:
     return rows.reshape(16, *rows.shape[2:])
 
 
-def _grid(planes: Array) -> Grid:
-    """The 16 parts of an array in four rows."""
-    return [[planes[4 * i + j] for j in range(4)] for i in range(4)]
-
-
-def _back_to_front(grid: Grid) -> Grid:
-    order = (3, 1, 2, 0)
-    return [[grid[i][j] for j in order] for i in order]
-
-
 def _half(n: int) -> int:
     return -(-n // 2)
 
 
-def _images_at_a_time(x: Array, kernel: Array, window: Window) -> int:
+def _image_numbers(x: Array, kernel: Array, window: Window) -> int:
+    """Those of the transformed tiles, of inputs and of outputs."""
     height, width = window.outputs(x.shape[1:3])
-    numbers = 16 * _half(height) * _half(width) * sum(kernel.shape[2:])
-    return block_size(x.shape[0], numbers * kernel.dtype.itemsize, BLOCK_BYTES)
+    return 16 * _half(height) * _half(width) * sum(kernel.shape[2:])
+
+
+WINOGRAD = Form(_product, _kernel_gradient, _image_numbers, block_bytes=8 << 20, prepared=_transformed_kernel)

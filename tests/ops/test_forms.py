@@ -8,18 +8,26 @@ from oracle_cases import CONV, Conv, assert_close, conv_arrays, each, generator
 from test_conv_oracle import conv, conv_dkernel, conv_dx, value_and_gradients
 
 from fnn import ops
-from fnn.ops import _conv, _kn2row, _winograd
+from fnn.ops import _kn2row, _library, _on_cpu, _winograd
+from fnn.ops._depthwise import DEPTHWISE
+from fnn.ops._im2col import IM2COL
+from fnn.ops._kn2row import KN2ROW
 from fnn.ops._window import sliding_window
+from fnn.ops._winograd import WINOGRAD
 
 ODD = Conv("odd", (6, 7, 10, 3), (3, 3, 3, 5), pads=((1, 1), (1, 1)))
-DEPTHWISE = Conv("depthwise_odd", (6, 7, 10, 3), (3, 3, 1, 6), pads=((1, 1), (1, 1)), groups=3)
+DEPTHWISE_ODD = Conv("depthwise_odd", (6, 7, 10, 3), (3, 3, 1, 6), pads=((1, 1), (1, 1)), groups=3)
+# every second case, to save time
 POSSIBLE = {
     "winograd": [c for c in CONV if c.kernel[:-2] == (3, 3) and c.stride == c.dilation == c.groups == 1],
-    # every second case, to save time
     "kn2row": [c for c in CONV[::2] if c.groups == 1 and each(c.stride, len(c.pads))[0] == 1],
+    "im2col": CONV[1::2],
     "depthwise": [c for c in CONV if c.kernel[-2] == 1 < c.groups],
+    "library": CONV[::2],
 }
-LIKE = {"winograd": ODD, "kn2row": ODD, "depthwise": DEPTHWISE}
+WRITTEN_OUT = {"winograd": WINOGRAD, "kn2row": KN2ROW, "im2col": IM2COL, "depthwise": DEPTHWISE}
+SMALL_BLOCKS = {"winograd": 40_000, "kn2row": 40_000, "im2col": 40_000, "depthwise": 3_000}
+LIKE = {form: DEPTHWISE_ODD if form == "depthwise" else ODD for form in POSSIBLE}
 FORMS = pytest.mark.parametrize("form", POSSIBLE)
 
 
@@ -28,15 +36,12 @@ def only(request, monkeypatch, x64, retraced):
     """A function that lets every convolution go one way, the batch at once or in blocks of one image or two."""
 
     def allow(form):
-        monkeypatch.setattr(_winograd, "_FEWEST_CHANNELS", 1)
-        monkeypatch.setattr(_conv, "IM2COL", None)  # what would go another way fails
-        if form != "winograd":
-            monkeypatch.setattr(_winograd, "pays", lambda *rest: False)
-        monkeypatch.setattr(_kn2row, "pays", lambda *rest: form == "kn2row")
-        if request.param == "blocks":
-            monkeypatch.setattr(_winograd, "BLOCK_BYTES", 40_000)
-            for name, block_bytes in (("KN2ROW", 40_000), ("DEPTHWISE", 3_000)):
-                monkeypatch.setattr(_conv, name, getattr(_conv, name)._replace(block_bytes=block_bytes))
+        monkeypatch.setattr(_on_cpu, "_library_pays", lambda *rest: form == "library")
+        # What the library leaves: kernels' gradients, and kernels that `vmap` maps over.
+        written_out = WRITTEN_OUT.get(form, IM2COL)
+        if request.param == "blocks" and form in SMALL_BLOCKS:
+            written_out = written_out._replace(block_bytes=SMALL_BLOCKS[form])
+        monkeypatch.setattr(_on_cpu, "_form", lambda *rest: written_out)
 
     return allow
 
@@ -53,7 +58,7 @@ def check(case, arrays, results):
     ("form", "case", "only"),
     [
         *((form, case, "whole") for form, possible in POSSIBLE.items() for case in possible),
-        *((form, LIKE[form], "blocks") for form in POSSIBLE),
+        *((form, LIKE[form], "blocks") for form in SMALL_BLOCKS),
     ],
     ids=lambda given: getattr(given, "name", given),
     indirect=["only"],
@@ -131,10 +136,10 @@ def test_second_derivatives(form, only):
     assert_close(product, difference)
 
 
-@pytest.mark.parametrize("channels", [32, 48])
+@pytest.mark.parametrize("channels", [64, 80])
 def test_winograds_algorithm_in_float32_is_as_exact_as_the_plain_sum(channels):
     """Such convolutions go this way by themselves, in blocks."""
-    case = Conv("large", (37, 15, 14, 32), (3, 3, 32, channels), pads=((1, 1), (1, 1)))
+    case = Conv("large", (21, 15, 14, 64), (3, 3, 64, channels), pads=((1, 1), (1, 1)))
     arrays = [np.float32(array) for array in conv_arrays(case)]
     results = value_and_gradients(case)(*arrays)
     x, kernel, cotangent = (np.float64(array) for array in arrays)
@@ -144,23 +149,56 @@ def test_winograds_algorithm_in_float32_is_as_exact_as_the_plain_sum(channels):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "settings", "dtype", "expected"),
+    ("kernel", "settings", "expected"),
     [
-        ((3, 3, 32, 32), {}, jnp.float32, True),
-        ((3, 3, 16, 64), {}, jnp.float32, False),
-        ((5, 5, 32, 32), {}, jnp.float32, False),
-        ((3, 32, 32), {}, jnp.float32, False),
-        ((3, 3, 32, 32), {"stride": 2}, jnp.float32, False),
-        ((3, 3, 32, 32), {"dilation": 2}, jnp.float32, False),
-        ((3, 3, 32, 32), {}, jnp.bfloat16, False),
+        ((3, 3, 32, 32), {}, True),
+        ((3, 3, 32, 31), {}, False),
+        ((3, 3, 16, 64), {}, False),  # groups, of 32 channels
+        ((5, 5, 32, 32), {}, False),
+        ((3, 32, 32), {}, False),
+        ((3, 3, 32, 32), {"stride": 2}, False),
+        ((3, 3, 32, 32), {"dilation": 2}, False),
     ],
 )
-def test_when_winograds_algorithm_is_chosen(kernel, settings, dtype, expected):
-    x = jax.ShapeDtypeStruct((2, *(9,) * (len(kernel) - 2), 32), dtype)
+def test_when_winograds_algorithm_is_chosen(kernel, settings, expected):
+    x = jax.ShapeDtypeStruct((2, *(9,) * (len(kernel) - 2), 32), jnp.float32)
     given = {"stride": 1, "padding": "SAME", **settings}
     window = sliding_window(x, kernel[:-2], **given, name="kernel")
-    assert _winograd.pays(jax.ShapeDtypeStruct(kernel, dtype), window, 1) is expected
-    assert not _winograd.pays(jax.ShapeDtypeStruct(kernel, dtype), window, 2)
+    assert _winograd.pays(x, jnp.zeros(kernel), window, fewest_channels=32) is expected
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "settings", "dtype", "expected"),
+    [
+        ((2, 28, 28, 16), (3, 3, 16, 16), {}, jnp.float32, True),
+        ((2, 28, 28, 16), (5, 5, 16, 16), {"stride": 2, "padding": "VALID"}, jnp.float32, True),
+        ((2, 28, 28, 16), (3, 3, 16, 16), {"dilation": 2}, jnp.float32, True),
+        ((2, 28, 16), (3, 16, 16), {}, jnp.float32, True),
+        ((2, 9, 9, 9, 16), (3, 3, 3, 16, 16), {}, jnp.float32, False),
+        ((2, 28, 28, 16), (3, 3, 16, 16), {}, jnp.float64, False),
+        ((2, 28, 28, 16), (3, 3, 16, 7), {}, jnp.float32, False),
+        ((2, 28, 28, 4), (3, 3, 4, 16), {}, jnp.float32, False),  # 36 numbers in a window
+        ((2, 28, 28, 5), (3, 3, 5, 16), {}, jnp.float32, True),
+        ((2, 28, 28, 16), (3, 3, 8, 16), {}, jnp.float32, True),  # groups
+        ((2, 28, 28, 16), (3, 3, 4, 16), {}, jnp.float32, False),
+        ((2, 28, 28, 64), (3, 3, 64, 63), {}, jnp.float32, True),
+        ((2, 28, 28, 64), (3, 3, 64, 64), {}, jnp.float32, False),  # Winograd's algorithm
+        ((2, 28, 28, 16), (7, 7, 1, 16), {}, jnp.float32, False),  # depthwise
+    ],
+)
+def test_when_the_convolution_is_xlas(x, kernel, settings, dtype, expected, x64):
+    x, kernel = (jax.ShapeDtypeStruct(shape, dtype) for shape in (x, kernel))
+    given = {"stride": 1, "padding": "SAME", **settings}
+    window = sliding_window(x, kernel.shape[:-2], **given, name="kernel")
+    assert _on_cpu._library_pays(x, kernel, window) is expected
+
+
+def test_no_convolution_of_xla_cuts_pixels_off():
+    """The reversed window of a 3×3 one that is padded by 4 has a padding of -2."""
+    x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 9, 9, 16), (3, 3, 16, 16)))
+    window = sliding_window(x, (3, 3), 1, 4, name="kernel")
+    assert _library.pays(x, kernel, window)
+    assert not _library.pays(x, kernel, window.reversed)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +220,9 @@ def test_when_kn2row_is_chosen(x, kernel, settings, expected):
     window = sliding_window(
         x, kernel.shape[:-2], **{"stride": 1, "padding": "SAME", **settings}, name="kernel"
     )
-    assert _kn2row.pays(x, kernel, window, 1) is expected
-    assert not _kn2row.pays(x, kernel, window, 2)
+    assert _kn2row.pays(x, kernel, window) is expected
+    twice = jax.ShapeDtypeStruct((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
+    assert not _kn2row.pays(twice, kernel, window)  # in two groups
 
 
 @pytest.mark.cpu

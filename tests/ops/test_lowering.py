@@ -1,5 +1,6 @@
 """How a convolution is compiled on each platform."""
 
+import re
 from functools import partial
 
 import jax
@@ -23,22 +24,59 @@ def gradients_in_scan(function):
     return lambda kernel, xs: jax.lax.scan(step, kernel, xs)
 
 
+def convolutions(text):
+    """Those of XLA in a program."""
+    return [line for line in text.splitlines() if "stablehlo.convolution" in line]
+
+
+def plain(convolution):
+    """Whether XLA hands it to a library on CPU: NHWC and HWIO, nothing spread out, reversed or cut off."""
+    axes = re.search(r"\[b, .*, f\]x\[.*, i, o\]->\[b, .*, f\]", convolution)
+    apart = re.search(r"lhs_dilate = \[(.*?)\]", convolution)[1]
+    padding = re.search(r"pad = \[\[(.*?)\]\]", convolution)[1]
+    return bool(axes) and set(apart) <= set("1, ") and "true" not in convolution and "-" not in padding
+
+
 @pytest.mark.cpu
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("groups", [1, 2])
-def test_no_convolution_of_xla_is_left_on_cpu(stride, groups):
-    """XLA's own gradient convolutions fall onto a naive loop inside a scan; matrix products do not."""
-    kernel, xs = jnp.zeros((3, 3, 4 // groups, 8)), jnp.zeros((5, 2, 6, 6, 4))
-    function = partial(ops.conv, stride=stride, groups=groups)
-    assert "convolution" not in jax.jit(gradients_in_scan(function)).lower(kernel, xs).as_text()
+@pytest.mark.parametrize(
+    "settings", [{}, {"stride": 2}, {"groups": 2}, {"dilation": 2}, {"padding": "VALID"}]
+)
+def test_convolutions_of_xla_are_such_as_it_is_fast_at_on_cpu(settings):
+    """Others, as the gradients that JAX makes, fall onto a naive loop inside a scan."""
+    kernel, xs = jnp.zeros((3, 3, 16 // settings.get("groups", 1), 16)), jnp.zeros((5, 2, 8, 8, 16))
+    text = jax.jit(gradients_in_scan(partial(ops.conv, **settings))).lower(kernel, xs).as_text()
+    assert len(convolutions(text)) == (1 if "stride" in settings else 2)
+    assert all(map(plain, convolutions(text)))
+
+
+@pytest.mark.cpu
+def test_that_is_not_so_of_the_gradients_that_jax_makes():
+    """So that the test beside this one looks for the right things."""
+    kernel, xs = jnp.zeros((3, 3, 16, 16)), jnp.zeros((5, 2, 8, 8, 16))
+    given = {"window_strides": (2, 2), "padding": "SAME", "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    function = partial(jax.lax.conv_general_dilated, **given)
+    text = jax.jit(gradients_in_scan(function)).lower(kernel, xs).as_text()
+    assert [plain(line) for line in convolutions(text)].count(False) == 2
+
+
+@pytest.mark.cpu
+def test_kernels_under_vmap_do_not_become_groups():
+    """Eight of them were ten times slower so."""
+    kernels, x = jnp.zeros((8, 3, 3, 16, 16)), jnp.zeros((2, 8, 8, 16))
+    text = jax.jit(jax.vmap(ops.conv, (None, 0))).lower(x, kernels).as_text()
+    assert convolutions(text) == []
+    text = jax.jit(jax.vmap(ops.conv, (0, None))).lower(jnp.zeros((4, *x.shape)), kernels[0]).as_text()
+    assert "tensor<8x8x8x16xf32>" in convolutions(text)[0]  # one batch of all images
 
 
 @pytest.mark.cpu
 @pytest.mark.parametrize("axes", [1, 2, 3])
-def test_none_is_left_of_a_transposed_convolution_either(axes):
-    kernel, xs = jnp.zeros((*(3,) * axes, 4, 8)), jnp.zeros((5, 2, *(6,) * axes, 4))
+def test_a_transposed_convolution_is_such_a_one_too(axes):
+    kernel, xs = jnp.zeros((*(3,) * axes, 32, 32)), jnp.zeros((5, 2, *(6,) * axes, 32))
     function = partial(ops.conv_transpose, stride=2)
-    assert "convolution" not in jax.jit(gradients_in_scan(function)).lower(kernel, xs).as_text()
+    text = jax.jit(gradients_in_scan(function)).lower(kernel, xs).as_text()
+    assert bool(convolutions(text)) is (axes < 3)
+    assert all(map(plain, convolutions(text)))
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
@@ -61,9 +99,9 @@ def test_a_large_batch_is_convolved_in_blocks():
 def test_layers_of_one_shape_are_traced_once_for_all_programs(monkeypatch):
     traced, on_cpu = [], _conv.on_cpu
 
-    def counting(x, *rest):
+    def counting(x, *rest, **settings):
         traced.append(x.shape)
-        return on_cpu(x, *rest)
+        return on_cpu(x, *rest, **settings)
 
     monkeypatch.setattr(_conv, "on_cpu", counting)
     x, kernel = jnp.zeros((2, 5, 11, 3)), jnp.zeros((3, 3, 3, 3))  # a shape that no other test has

@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec
 
 import fnn
 from fnn.data import Examples, Splits
-from fnn.ops import _conv
+from fnn.ops import _on_cpu
 from fnn.train import Batch, Task, TrainState, evaluate, fit, init_state, train_step
 from fnn.train._mesh import over_data
 
@@ -117,8 +117,19 @@ def only_convolutional(hyperparameters: Any) -> Task:
 
 def winograd(hyperparameters: Any) -> Task:
     """Its second convolution has channels enough for Winograd's algorithm."""
-    net = fnn.serial(fnn.conv(32, 3), fnn.conv(32, 3), fnn.flatten, fnn.linear(4))
+    net = fnn.serial(fnn.conv(64, 3), fnn.conv(64, 3), fnn.flatten, fnn.linear(4))
     return convolutional(hyperparameters)._replace(net=net)
+
+
+def library(hyperparameters: Any) -> Task:
+    """Its second convolution is XLA's own."""
+    net = fnn.serial(fnn.conv(16, 3), fnn.conv(16, 3), fnn.flatten, fnn.linear(4))
+    return convolutional(hyperparameters)._replace(net=net)
+
+
+NETWORKS = pytest.mark.parametrize(
+    ("make", "channels"), [(only_convolutional, 5), (winograd, 64), (library, 16)]
+)
 
 
 def batches_of_feature_maps(text: str, channels: int) -> set[int]:
@@ -127,7 +138,7 @@ def batches_of_feature_maps(text: str, channels: int) -> set[int]:
     return {math.prod(int(axis) for axis in axes.split(",")) for axes in leading}
 
 
-@pytest.mark.parametrize(("make", "channels"), [(only_convolutional, 5), (winograd, 32)])
+@NETWORKS
 @pytest.mark.parametrize(("devices", "block_bytes"), [(2, 4 << 20), (4, 1 << 16)])
 def test_each_device_convolves_its_part(
     make: Callable,
@@ -138,15 +149,14 @@ def test_each_device_convolves_its_part(
     retraced: None,
 ) -> None:
     """Also where the images go through the convolution in blocks."""
-    for form in ("IM2COL", "KN2ROW"):
-        monkeypatch.setattr(_conv, form, getattr(_conv, form)._replace(block_bytes=block_bytes))
-    monkeypatch.setattr("fnn.ops._winograd.BLOCK_BYTES", block_bytes)
+    for form in ("IM2COL", "KN2ROW", "WINOGRAD"):
+        monkeypatch.setattr(_on_cpu, form, getattr(_on_cpu, form)._replace(block_bytes=block_bytes))
     shared = program(make, devices)
     assert "all-reduce" in shared
     assert max(batches_of_feature_maps(shared, channels)) == 48 // devices
 
 
-@pytest.mark.parametrize(("make", "channels"), [(only_convolutional, 5), (winograd, 32)])
+@NETWORKS
 def test_one_device_convolves_everything(make: Callable, channels: int) -> None:
     """So that the tests beside this one look for the right thing."""
     alone = program(make, None)
