@@ -80,9 +80,9 @@ def _vmapped_sums() -> float:
 
 
 def _convolution_in_scan() -> float:
-    """Both gradients, against sums written out in float64."""
-    random = np.random.default_rng(0)
-    x, dy = random.normal(size=(2, 4, 6, 6, 32))
+    """Both gradients of a batch that all cores share, against sums written out in float64."""
+    random, n = np.random.default_rng(0), 14
+    x, dy = random.normal(size=(2, 64, n, n, 32))
     kernel = random.normal(size=(3, 3, 32, 32))
 
     def step(carry: Any, _: None) -> tuple[Any, Any]:
@@ -93,12 +93,13 @@ def _convolution_in_scan() -> float:
     dx, d_kernel = (
         leaf[0] for leaf in jax.jit(lambda carry: lax.scan(step, carry, None, length=2)[1])(arrays)
     )
-    padded, wanted_dx = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), np.zeros((4, 8, 8, 32))
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    wanted_dx = np.zeros_like(padded)
     wanted_kernel = np.zeros_like(kernel)
     for i, j in np.ndindex(3, 3):
-        wanted_dx[:, i : i + 6, j : j + 6] += dy @ kernel[i, j].T
-        wanted_kernel[i, j] = np.einsum("nhwc,nhwo->co", padded[:, i : i + 6, j : j + 6], dy)
-    return max(_relative(dx, wanted_dx[:, 1:7, 1:7]), _relative(d_kernel, wanted_kernel))
+        wanted_dx[:, i : i + n, j : j + n] += dy @ kernel[i, j].T
+        wanted_kernel[i, j] = np.tensordot(padded[:, i : i + n, j : j + n], dy, ((0, 1, 2), (0, 1, 2)))
+    return max(_relative(dx, wanted_dx[:, 1:-1, 1:-1]), _relative(d_kernel, wanted_kernel))
 
 
 def _relative(got: Any, wanted: np.ndarray) -> float:
