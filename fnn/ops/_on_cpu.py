@@ -28,7 +28,7 @@ def on_cpu(x: Array, kernel: Array, window: Window) -> Array:
     """See `fnn.ops.conv`. Sums of products need more than 8 bits: half precision is computed in float32."""
     if (wide := jnp.promote_types(x.dtype, jnp.float32)) != x.dtype:
         return on_cpu(x.astype(wide), kernel.astype(wide), window).astype(x.dtype)
-    if kernel.shape[-2] == 1 < x.shape[-1]:  # depthwise; an image of its own for each feature
+    if _depthwise(x, kernel):  # an image of its own for each feature
         x = jnp.repeat(x, kernel.shape[-1] // x.shape[-1], axis=-1)
     return _convolve(x, kernel, window)
 
@@ -84,6 +84,7 @@ def _convolves_back(x: Array, dy: Array, kernel: Array, window: Window) -> bool:
 
 
 def _depthwise(x: Array, kernel: Array) -> bool:
+    """Whether every group has one channel."""
     return kernel.shape[-2] == 1 < x.shape[-1]
 
 
