@@ -234,6 +234,8 @@ def with_nan(tree: Any) -> Any:
     """What `finite` wrote, as it was."""
     if isinstance(tree, dict):
         return {name: with_nan(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [with_nan(value) for value in tree]
     return math.nan if tree is None else tree
 
 

@@ -12,7 +12,6 @@ from run_cases import in_process as run
 import fnn
 from fnn.run import _search
 from fnn.run._config import read
-from fnn.tune._engine import outcome_of
 
 SEARCH = """
 [search]
@@ -297,22 +296,21 @@ def test_other_paths(tmp_path, monkeypatch, capsys):
         assert message in error
 
 
-def test_trials_that_diverge_all(config, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("rates", "diverged"), [([1e-2, 1e38], 1), ([1e37, 1e38], 2)])
+def test_trials_that_diverge_are_counted(config, tmp_path, monkeypatch, capsys, rates, diverged):
+    """Also where all do; what is written of them is read again."""
     monkeypatch.setattr(_search, "draw_search", lambda *given: None)
-    monkeypatch.setattr(
-        _search.Engine,
-        "run",
-        lambda self, method, space, *, epochs, seed: tuple(
-            outcome_of(trial, [{"loss": float("nan")}])
-            for asked in [next(method.rounds(space, epochs, seed), None)]
-            if asked
-            for trial in asked.trials
-        ),
-    )
-    code, output, _ = run(monkeypatch, capsys, "search", config, f'run.directory="{tmp_path / "d"}"')
-    assert code == 1
-    assert "every trial diverged" in output
-    assert json.loads((tmp_path / "d" / "results.json").read_text())["diverged"] == 4
+    space = f"search.space={{'optimizer.learning_rate' = {{choice = {{options = {rates}}}}}}}"
+    settings = ("optimizer=sgd", "search.method=grid_search", "search.fresh_seeds=1", "train.epochs=1", space)
+    directory = tmp_path / "d"
+    code, output, _ = run(monkeypatch, capsys, "search", config, f'run.directory="{directory}"', *settings)
+    everything = diverged == 2
+    assert code == everything
+    assert ("every trial diverged; try lower learning rates" in output) == everything
+    assert json.loads((directory / "results.json").read_text())["diverged"] == diverged
+    code, output, _ = run(monkeypatch, capsys, "search", directory)
+    assert code == 0
+    assert f"2 trials, {diverged} diverged, 2 epochs" in output
 
 
 @pytest.mark.devices
