@@ -41,7 +41,10 @@ from fnn.tune._space import in_words
 
 _SAVE_EVERY = 10.0  # seconds between two checkpoints
 _SHOWN = 10  # trials in a table
-_NOT_SEARCHED = ("seed", "data", "split", "run", "search", "train.epochs", "train.patience")
+_NOT_SEARCHED = (
+    *("seed", "data", "split", "run", "search"),
+    *("train.epochs", "train.patience", "train.standardize"),
+)
 
 
 def search_path(path: str, overrides: tuple[str, ...], console: Console) -> int:
@@ -146,10 +149,15 @@ class _Search:
         distributions = {}
         for path, call in self.config.space:
             for barred in _NOT_SEARCHED:
-                if path == barred or path.startswith(f"{barred}."):
+                if f"{path}.".startswith(f"{barred}."):
                     raise ConfigError(
                         f"search.space.{path}",
                         f"all trials have the same {barred}; leave it out of the space",
+                    )
+                if barred.startswith(f"{path}."):
+                    raise ConfigError(
+                        f"search.space.{path}",
+                        f"all trials have the same {barred}; search what else is in {path} by its own path",
                     )
             with blamed_on(f"search.space.{path}"):
                 distributions[path] = call_plainly(call)
