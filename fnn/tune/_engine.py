@@ -145,10 +145,6 @@ class Engine:
         whole = PartitionSpec()
         restored = self.journal.restored(self._like)
         self._stand([p._replace(mine=self._place(p.mine, whole)) for p in restored])
-        for population in restored:  # whose epochs count, though their round is not over
-            for trial, curve in zip(population.trials, population.curves, strict=True):
-                if len(curve) > trial.inherited:
-                    self.outcomes[trial.number] = outcome_of(trial, curve)
         rounds = method.rounds(space, epochs, seed)
         asked = next(rounds, None)
         while asked is not None:
@@ -184,9 +180,12 @@ class Engine:
         self._standing = {t.number: (p, row) for p in populations for row, t in enumerate(p.trials)}
 
     def _train(self, asked: Round) -> list[Outcome]:
-        """The outcomes of a round; those that are recorded are not trained again."""
+        """The outcomes of a round as far as the budget goes; what is recorded is not trained again."""
+        whole, asked = asked.epochs, asked._replace(epochs=self._affordable(asked))
         groups: dict[tuple[Program, int], list[tuple[Trial, Any]]] = {}
         for trial in asked.trials:
+            if self._begun(trial) >= asked.epochs:  # the budget has no further epoch for it
+                continue
             if (known := self.journal.recorded(trial, asked.epochs)) is not None:
                 self.outcomes[trial.number] = known
                 continue
@@ -204,7 +203,39 @@ class Engine:
             self._train_group(program, members, asked, done)
         if groups:
             self._stand(self._worth_keeping(asked, done))
+        if self.exhausted:
+            self._say_who_was_late(asked.trials)
+        self.exhausted = self.exhausted or asked.epochs < whole
         return [self.outcomes[trial.number] for trial in asked.trials if trial.number in self.outcomes]
+
+    def _begun(self, trial: Trial) -> int:
+        """How many epochs a trial had had before its round, which may be those of its parent."""
+        known = self.outcomes.get(trial.number)
+        return trial.inherited if known is None else known.epochs
+
+    def _affordable(self, asked: Round) -> int:
+        """How many epochs the budget lets every trial of a round have had, so that all groups share it."""
+        begun, until = [self._begun(trial) for trial in asked.trials], asked.epochs
+        if self.max_epochs is None:
+            return until
+        left = self.max_epochs - self.used
+        while sum(max(0, until - epochs) for epochs in begun) > left:
+            until -= 1
+        each = f"each of {len(begun)} trials"
+        if until <= min(begun):
+            one = "another epoch" if any(begun) else "one epoch"
+            self._say(f"the budget of {self.max_epochs} epochs is too small for {one} of {each}")
+        elif until < asked.epochs:
+            self._say(f"the budget of {self.max_epochs} epochs ends {each} after {until} of {asked.epochs}")
+        return until
+
+    def _say_who_was_late(self, trials: Sequence[Trial]) -> None:
+        """Say that the time is over, and for which trials of the last round it was so before they began."""
+        untried = [str(trial.number) for trial in trials if trial.number not in self.outcomes]
+        note = f"the budget of {self.seconds:g} seconds is spent"
+        if 0 < len(untried) < len(trials):
+            note += f"; {len(untried)} of {len(trials)} trials were not tried: {', '.join(untried)}"
+        self._say(note)
 
     def _source(self, trial: Trial) -> tuple[Population, int] | None:
         """Where a trial, or else its parent, stands."""
@@ -235,7 +266,7 @@ class Engine:
             del population
             return self._in_halves(program, members, asked, done)
         epochs, trials = asked.epochs, population.trials
-        while population.epoch < epochs and not self._spent(len(trials)):
+        while population.epoch < epochs and not self._late():
             population = self._advanced(step, population)
             for row, trial in enumerate(trials):
                 self.outcomes[trial.number] = outcome_of(trial, population.curves[row])
@@ -270,17 +301,9 @@ class Engine:
         for part in (members[:half], members[half:]):
             self._train_group(program, part, asked, done)
 
-    def _spent(self, trials: int) -> bool:
-        """Whether another epoch of so many trials is beyond the budget."""
-        over = self.max_epochs is not None and self.used + trials > self.max_epochs
-        late = self.seconds is not None and self.elapsed > self.seconds
-        if over or late:
-            self._say(
-                f"the budget of {self.max_epochs} epochs is spent"
-                if over
-                else f"the budget of {self.seconds:g} seconds is spent"
-            )
-            self.exhausted = True
+    def _late(self) -> bool:
+        """Whether the time is over."""
+        self.exhausted = self.exhausted or (self.seconds is not None and self.elapsed > self.seconds)
         return self.exhausted
 
     # --- populations as programs --------------------------------------------------------------------------

@@ -134,7 +134,7 @@ def search(
             is fastest, and a function takes "vmap".
         mesh: devices that share the trials: `fnn.mesh(data=1, population=n)`.
         max_epochs, seconds: budgets of all trials together; the search ends at the border of the epoch that
-            would exceed one.
+            would exceed one. All trials of a round get equally many of the epochs that are left.
         report: called after every epoch of a population.
         journal: remembers outcomes from one process to the next.
 

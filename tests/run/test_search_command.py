@@ -282,7 +282,8 @@ def test_a_budget_for_no_epoch_is_said_to_be_too_small(config, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     code, output, error = run(monkeypatch, capsys, "search", config, "search.max_epochs=3")
     assert code == 2
-    assert "no trial was trained: the budget of 3 epochs is spent; start again with more" in error
+    too_small = "the budget of 3 epochs is too small for one epoch of each of 4 trials"
+    assert f"no trial was trained: {too_small}; start again with more" in error
     assert "diverged" not in output
     assert not list(tmp_path.rglob("results.json"))
 

@@ -180,10 +180,30 @@ def test_a_start_is_traced_once(monkeypatch, devices):
 def test_a_budget_of_epochs_is_kept():
     found = searched(fixed(0.1, 0.2, 0.3, 0.4), epochs=5, max_epochs=11)
     assert [outcome.epochs for outcome in found.outcomes] == [2, 2, 2, 2]
-    assert found.notes == ("the budget of 11 epochs is spent",)
+    assert found.notes == ("the budget of 11 epochs ends each of 4 trials after 2 of 5",)
     one_shape = {"rate": SPACE["rate"]}
     halved = searched(fnn.successive_halving(6, 3), space=one_shape, max_epochs=8)
     assert sum(outcome.epochs for outcome in halved.outcomes) == 8
+    none = searched(fnn.successive_halving(6, 3), space=one_shape, max_epochs=7)
+    assert none.notes == ("the budget of 7 epochs is too small for another epoch of each of 2 trials",)
+    assert [outcome.epochs for outcome in none.outcomes] == [1] * 6
+
+
+def test_groups_share_a_budget_of_epochs_by_their_trials():
+    found = searched(fnn.grid_search(2), epochs=5, max_epochs=11)  # two rates of each of two shapes
+    assert [outcome.epochs for outcome in found.outcomes] == [2] * 4
+
+
+def test_who_came_too_late_is_said(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(_engine.time, "monotonic", lambda: now[0])
+
+    def report(progress):
+        now[0] += 10
+
+    found = searched(fnn.grid_search(2), seconds=25, report=report)
+    assert found.notes == ("the budget of 25 seconds is spent; 2 of 4 trials were not tried: 1, 3",)
+    assert [outcome.trial.number for outcome in found.outcomes] == [0, 2]
 
 
 def test_a_budget_of_seconds_is_kept(monkeypatch):

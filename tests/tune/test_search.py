@@ -176,7 +176,9 @@ def test_a_budget_too_small_for_a_trial_is_said():
     found = fnn.search(
         lambda h, key: h["x"], {"x": fnn.uniform(0.0, 1.0)}, method=fnn.random_search(4), max_epochs=2
     )
-    with pytest.raises(ValueError, match="no trial was trained: the budget of 2 epochs is spent; give"):
+    with pytest.raises(
+        ValueError, match="the budget of 2 epochs is too small for one epoch of each of 4 tri"
+    ):
         _ = found.best
 
 
