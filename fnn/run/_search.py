@@ -326,14 +326,18 @@ class Records(Journal):
         self._lines, self._stage, self._received = directory / "trials.jsonl", stage, received
         self._index = directory / "checkpoints" / f"{stage}.json"
         lines = [line for line in read_trials(directory) if line["stage"] == stage]
-        self._known = {(line["trial"], line["epochs"]): line for line in lines}
+        self._known: dict[int, list[dict[str, Any]]] = {}
+        for line in lines:
+            self._known.setdefault(line["trial"], []).append(line)
         self.seconds = max(about.get("seconds", 0.0) for about in (*lines, self._read()))
         self._saved = time.monotonic()
 
     def recorded(self, trial: Trial, epochs: int) -> Outcome | None:
         """See `Journal`."""
-        line = self._known.get((trial.number, epochs))
-        return None if line is None else as_outcome(line)._replace(trial=trial)
+        known = [line for line in self._known.get(trial.number, []) if line["epochs"] <= epochs]
+        if not known:
+            return None
+        return as_outcome(max(known, key=lambda line: line["epochs"]))._replace(trial=trial)
 
     def record(self, outcome: Outcome, *, seconds: float) -> None:
         """See `Journal`."""

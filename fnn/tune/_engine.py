@@ -72,7 +72,7 @@ class Journal:
     seconds: float = 0.0
 
     def recorded(self, trial: Trial, epochs: int) -> Outcome | None:
-        """An outcome that an earlier process has written."""
+        """The longest outcome of a trial that an earlier process has written, of so many epochs at most."""
 
     def record(self, outcome: Outcome, *, seconds: float) -> None:
         """Write an outcome down, and how long the search has taken so far, earlier processes included."""
@@ -184,9 +184,11 @@ class Engine:
         whole, asked = asked.epochs, asked._replace(epochs=self._affordable(asked))
         groups: dict[tuple[Program, int], list[tuple[Trial, Any]]] = {}
         for trial in asked.trials:
-            if self._begun(trial) >= asked.epochs:  # the budget has no further epoch for it
+            begun = self._begun(trial)
+            if begun >= asked.epochs:  # the budget has no further epoch for it
                 continue
-            if (known := self.journal.recorded(trial, asked.epochs)) is not None:
+            known = self.journal.recorded(trial, asked.epochs)
+            if known is not None and known.epochs > begun and (known.epochs == asked.epochs or self._late()):
                 self.outcomes[trial.number] = known
                 continue
             program, values = self.plan(trial)

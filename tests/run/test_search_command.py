@@ -159,6 +159,36 @@ def test_an_interrupted_search_goes_on(config, tmp_path, monkeypatch, capsys):
     assert [line["score"] for line in one] == pytest.approx([line["score"] for line in other])
 
 
+@pytest.mark.parametrize("budget", ["max_epochs=8", "seconds=15"])
+def test_a_search_whose_budget_is_spent_goes_on_with_its_finalists(
+    config, tmp_path, monkeypatch, capsys, budget
+):
+    """Every epoch takes ten seconds; the signal comes among the finalists."""
+    directory, border = tmp_path / "found", _search.Records.border
+
+    def elapsed(engine):
+        return engine.journal.seconds + 10 * max((o.epochs for o in engine.outcomes.values()), default=0)
+
+    def interrupted(self, populations, *, must, seconds):
+        if self._stage == "final" and not (directory / "checkpoints" / "final.json").exists():
+            signal.raise_signal(signal.SIGTERM)
+        border(self, populations, must=must, seconds=seconds)
+
+    monkeypatch.setattr(_search.Engine, "elapsed", property(elapsed))
+    monkeypatch.setattr(_search.Records, "border", interrupted)
+    monkeypatch.setattr(_search, "draw_search", lambda *given: None)
+    settings = (f"search.{budget}", "search.method={random_search = {trials = 4}}", "search.finalists=1")
+    code, _, _ = run(monkeypatch, capsys, "search", config, f'run.directory="{directory}"', *settings)
+    assert code == 143
+    before = lines_of(directory)
+    assert [line["epochs"] for line in before] == [2] * 4
+    code, output, _ = run(monkeypatch, capsys, "search", directory)
+    assert code == 0
+    assert "4 trials, 0 diverged, 8 epochs" in output
+    assert lines_of(directory)[:4] == before
+    assert [line["stage"] for line in lines_of(directory)[4:]] == ["final"]
+
+
 def test_a_line_that_was_cut_off_is_trained_again(tmp_path):
     (tmp_path / "trials.jsonl").write_text(
         '{"trial": 0, "stage": "search", "epochs": 1, "curve": {}}\n{"trial": 1'

@@ -233,7 +233,8 @@ class Memory(Journal):
         self.outcomes, self.populations, self.stop_after, self.borders = {}, (), None, 0
 
     def recorded(self, trial, epochs):
-        return self.outcomes.get((trial.number, epochs))
+        known = [o for (number, had), o in self.outcomes.items() if number == trial.number and had <= epochs]
+        return max(known, key=lambda outcome: outcome.epochs, default=None)
 
     def record(self, outcome, *, seconds):
         self.outcomes[outcome.trial.number, outcome.epochs] = outcome
@@ -286,6 +287,28 @@ def test_epochs_before_an_interruption_count_in_the_budget():
         searched(method, epochs=6, max_epochs=20, journal=journal)
     found = searched(method, epochs=6, max_epochs=20, journal=journal)
     assert [o.epochs for o in found.outcomes] == [o.epochs for o in whole.outcomes] == [4] * 5
+
+
+@pytest.mark.parametrize(
+    ("method", "seconds"),
+    [(fnn.grid_search(2), 25), (fnn.successive_halving(4, 2), 35)],
+    ids=["grid", "halving"],
+)
+def test_what_was_recorded_when_the_time_was_over_is_the_outcome(method, seconds, monkeypatch):
+    """Also in a later process, which has no time left: it trains nothing, and says the same."""
+    now = [0.0]
+    monkeypatch.setattr(_engine.time, "monotonic", lambda: now[0])
+
+    def report(progress):
+        now[0] += 10
+
+    journal = Memory()
+    found = searched(method, epochs=4, seconds=seconds, report=report, journal=journal)
+    assert 3 in {outcome.epochs for outcome in found.outcomes}
+    borders, journal.seconds, journal.populations = journal.borders, 40.0, ()
+    again = searched(method, epochs=4, seconds=seconds, report=report, journal=journal)
+    assert journal.borders == borders
+    assert again == found
 
 
 def test_a_lost_parent_is_said():
