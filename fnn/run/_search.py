@@ -34,7 +34,7 @@ from fnn.run._search_figures import draw_search
 from fnn.run._settings import SearchSettings, search_settings
 from fnn.run._train import Stopped, signals, train
 from fnn.tune import Journal, Outcome, SearchProgress, Space, Trial
-from fnn.tune._engine import Engine, Population, outcome_of
+from fnn.tune._engine import Engine, JournalError, Population, outcome_of
 from fnn.tune._method import Method, Round, Rounds, ranked
 from fnn.tune._program import FitProgram, Program, Shared
 from fnn.tune._space import in_words
@@ -213,6 +213,8 @@ class _Search:
                 f"fnn: {error}; fnn search {directory} goes on from here", highlight=False, soft_wrap=True
             )
             return error.exit_code
+        except JournalError as error:
+            raise ConfigError(str(directory), str(error)) from error
 
         def results(*best: Path) -> dict[str, Any]:
             return self._results(outcomes, again, search.notes, searched + final.elapsed, *best)
@@ -337,7 +339,7 @@ class Records(Journal):
         known = [line for line in self._known.get(trial.number, []) if line["epochs"] <= epochs]
         if not known:
             return None
-        return as_outcome(max(known, key=lambda line: line["epochs"]))._replace(trial=trial)
+        return as_outcome(max(known, key=lambda line: line["epochs"]))
 
     def record(self, outcome: Outcome, *, seconds: float) -> None:
         """See `Journal`."""

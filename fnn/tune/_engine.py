@@ -21,7 +21,7 @@ from fnn.train import fastest, over_population
 from fnn.train._state import as_values
 from fnn.tune._method import Method, Outcome, Round, Trial, worth
 from fnn.tune._program import Program
-from fnn.tune._space import Space
+from fnn.tune._space import Space, in_words
 
 Plan = Callable[[Trial], tuple[Program, Any]]
 """What trains a trial, and the values of its hyperparameters. Trials of equal programs train together."""
@@ -86,6 +86,10 @@ class Journal:
     def restored(self, like: Callable[[Trial], Population]) -> Sequence[Population]:
         """The trials as an earlier process left them; `like` gives one of them as its shapes alone."""
         return ()
+
+
+class JournalError(ValueError):
+    """What an earlier process has left is of no use to this search, which has to start anew."""
 
 
 class Engine:
@@ -188,13 +192,18 @@ class Engine:
             if begun >= asked.epochs:  # the budget has no further epoch for it
                 continue
             known = self.journal.recorded(trial, asked.epochs)
+            if known is not None:
+                _see_that_alike(known.trial, trial)
             if known is not None and known.epochs > begun and (known.epochs == asked.epochs or self._late()):
-                self.outcomes[trial.number] = known
+                self.outcomes[trial.number] = known._replace(trial=trial)
                 continue
             program, values = self.plan(trial)
             source = self._source(trial)
+            if trial.number in self._standing:
+                population, row = self._standing[trial.number]
+                _see_that_alike(population.trials[row], trial)
             if source is None and trial.parent is not None:
-                raise ValueError(
+                raise JournalError(
                     f"trial {trial.number} goes on from trial {trial.parent}, whose state is lost; start the "
                     "search anew"
                 )
@@ -432,6 +441,26 @@ class Engine:
         if "bytes_limit" in stats:
             return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
         return free_memory() / self._groups
+
+
+def _see_that_alike(kept: Trial, asked: Trial) -> None:
+    """See that a number stands for the same hyperparameters as in an earlier process, but for rounding."""
+    one, other = kept.hyperparameters, asked.hyperparameters
+    if one.keys() != other.keys() or not all(_close(one[path], other[path]) for path in one):
+        was, now = (
+            ", ".join(f"{path} = {in_words(value)}" for path, value in values.items())
+            for values in (one, other)
+        )
+        raise JournalError(
+            f"trial {asked.number} was trained where {was}, and is now asked for where {now}, so the config "
+            "or a package has changed since; put it back, or start the search anew"
+        )
+
+
+def _close(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9)  # another machine rounds otherwise
+    return bool(one == other)
 
 
 def _numbered(trial: Trial, values: Any) -> tuple[Any, np.int32]:

@@ -189,6 +189,29 @@ def test_a_search_whose_budget_is_spent_goes_on_with_its_finalists(
     assert [line["stage"] for line in lines_of(directory)[4:]] == ["final"]
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_records_of_other_hyperparameters_are_refused(config, tmp_path, monkeypatch, capsys, recorded):
+    """In a line, or in a checkpoint where the first round is not over."""
+    directory, border = tmp_path / "found", _search.Records.border
+
+    def interrupted(self, populations, *, must, seconds):
+        if recorded == bool(lines_of(directory)):
+            signal.raise_signal(signal.SIGTERM)
+        border(self, populations, must=must, seconds=seconds)
+
+    monkeypatch.setattr(_search.Records, "border", interrupted)
+    assert run(monkeypatch, capsys, "search", config, f'run.directory="{directory}"')[0] == 143
+    began = directory / "config.toml"
+    began.write_text(began.read_text().replace("high = 0.1", "high = 0.2"))
+    before = lines_of(directory)
+    code, _, error = run(monkeypatch, capsys, "search", directory)
+    assert code == 2
+    assert error.startswith(f"fnn: {directory}: trial 0 was trained where optimizer.learning_rate = 0.0")
+    assert error.endswith("has changed since; put it back, or start the search anew\n")
+    assert error.count("\n") == 1
+    assert lines_of(directory) == before
+
+
 def test_a_line_that_was_cut_off_is_trained_again(tmp_path):
     (tmp_path / "trials.jsonl").write_text(
         '{"trial": 0, "stage": "search", "epochs": 1, "curve": {}}\n{"trial": 1'
