@@ -34,7 +34,7 @@ from fnn.run._search_figures import draw_search
 from fnn.run._settings import SearchSettings, search_settings
 from fnn.run._train import Stopped, signals, train
 from fnn.tune import Journal, Outcome, SearchProgress, Space, Trial
-from fnn.tune._engine import Engine, JournalError, Population, outcome_of
+from fnn.tune._engine import Engine, JournalError, Population, outcome_of, structures_checked
 from fnn.tune._method import Method, Round, Rounds, ranked
 from fnn.tune._program import FitProgram, Program, Shared
 from fnn.tune._space import in_words
@@ -113,9 +113,12 @@ class _Search:
                 self.folds = self._cut(self.base.data)
             self.space = self._space()
             with blamed_on("search.method"):
-                next(self.settings.method.rounds(self.space, self.epochs, config.seed))
+                first = next(self.settings.method.rounds(self.space, self.epochs, config.seed))
             with blamed_on("search.space"):
                 self.space.check_ends(self._check)
+            self._checked_plan = structures_checked(self.plan, self._check)
+            for trial in first.trials:
+                self._planned(trial)
 
     # --- trials as configs ----------------------------------------------------------------------------------
 
@@ -135,6 +138,11 @@ class _Search:
         fnn.steps_of_run(examples, epochs=self.epochs, batch_size=batch_size)
         make, values = make_and_values(config, self.epochs * -(-examples // batch_size))
         return FitProgram(make, batch_size, len(self.folds.train), examples, settings["lsuv"]), values
+
+    def _planned(self, trial: Trial) -> tuple[Program, dict[str, Any]]:
+        """The same, seen to be one that can be trained."""
+        with blamed_on("search.space"):
+            return self._checked_plan(trial)
 
     def _cut(self, data: fnn.Splits) -> Folds:
         standardize = self.base.settings["standardize"]
@@ -196,7 +204,7 @@ class _Search:
             highlight=False,
         )
         try:
-            with signals() as received, _Table(console) as display:
+            with in_file(self.config.source), signals() as received, _Table(console) as display:
                 search = self._engine(directory, "search", received, display, self.settings.seeds, 0)
                 outcomes = search.run(
                     self.settings.method, self.space, epochs=self.epochs, seed=self.config.seed
@@ -256,7 +264,7 @@ class _Search:
         devices = len(jax.devices())
         searching = stage == "search"
         return Engine(
-            self.plan,
+            self._planned,
             Shared(self.folds, np.uint32(self.config.seed + first)),
             replicas=len(self.folds.train) * seeds,
             how=settings.how,

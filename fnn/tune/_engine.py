@@ -21,13 +21,32 @@ from fnn.train import fastest, over_population
 from fnn.train._state import as_values
 from fnn.tune._method import Method, Outcome, Round, Trial, worth
 from fnn.tune._program import Program
-from fnn.tune._space import Space, in_words
+from fnn.tune._space import Space, all_in_words, blamed_on_values
 
 Plan = Callable[[Trial], tuple[Program, Any]]
 """What trains a trial, and the values of its hyperparameters. Trials of equal programs train together."""
 
 _FREE = 0.8  # the part of the free memory that a population may take
 _PROBED = 64  # members that the fastest way is measured with, at most: few of them fit into a cache
+
+
+def structures_checked(plan: Plan, check: Callable[[dict[str, Any]], None]) -> Plan:
+    """The plan, which sees that `check` raises nothing for the first trial of each structure.
+
+    Raises:
+        ValueError: what the plan or the check raised, and where.
+    """
+    known: set[Program] = set()
+
+    def checked(trial: Trial) -> tuple[Program, Any]:
+        with blamed_on_values(trial.hyperparameters):
+            program, values = plan(trial)
+            if program not in known:
+                check(trial.hyperparameters)
+        known.add(program)
+        return program, values
+
+    return checked
 
 
 class Population(NamedTuple):
@@ -447,13 +466,10 @@ def _see_that_alike(kept: Trial, asked: Trial) -> None:
     """See that a number stands for the same hyperparameters as in an earlier process, but for rounding."""
     one, other = kept.hyperparameters, asked.hyperparameters
     if one.keys() != other.keys() or not all(_close(one[path], other[path]) for path in one):
-        was, now = (
-            ", ".join(f"{path} = {in_words(value)}" for path, value in values.items())
-            for values in (one, other)
-        )
         raise JournalError(
-            f"trial {asked.number} was trained where {was}, and is now asked for where {now}, so the config "
-            "or a package has changed since; put it back, or start the search anew"
+            f"trial {asked.number} was trained where {all_in_words(one)}, and is now asked for where "
+            f"{all_in_words(other)}, so the config or a package has changed since; put it back, or start the "
+            "search anew"
         )
 
 

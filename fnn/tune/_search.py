@@ -15,7 +15,7 @@ from fnn.data._folds import one_fold
 from fnn.data._split import check_splits
 from fnn.train import Make, steps_of_run
 from fnn.train._fit import check_fit
-from fnn.tune._engine import Engine, Journal, Plan, SearchProgress
+from fnn.tune._engine import Engine, Journal, Plan, SearchProgress, structures_checked
 from fnn.tune._method import Method, Outcome, Trial, random_search, ranked
 from fnn.tune._program import FitProgram, FunctionProgram, Shared
 from fnn.tune._space import Distribution, Space
@@ -140,7 +140,8 @@ def search(
 
     Raises:
         ValueError: a space, a method or numbers that do not fit. Of a `training` on a split data set both
-            ends of every range are tried on shapes, before anything is compiled.
+            ends of every range, and a trial of every structure that a round has, are tried on shapes before
+            anything of it is compiled.
 
     >>> import fnn
     >>> def train(hyperparameters, key):
@@ -154,6 +155,7 @@ def search(
     if isinstance(train, Training):
         plan, shared, epochs, replicas, check = train
         space.check_ends(check)
+        plan = structures_checked(plan, check)
     else:
         if method.stops_early:
             raise ValueError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -180,11 +181,8 @@ class Space:
             if hyperparameters in checked:
                 continue
             checked.append(hyperparameters)
-            try:
+            with blamed_on_values(hyperparameters):
                 check(hyperparameters)
-            except ValueError as error:
-                words = (f"{path} = {in_words(value)}" for path, value in hyperparameters.items())
-                raise ValueError(f"where {', '.join(words)}: {error}; change the space") from error
 
     def at(self, point: Sequence[float] | np.ndarray) -> dict[str, Any]:
         """The hyperparameters at a point of the unit cube, without those whose condition does not hold."""
@@ -195,6 +193,20 @@ class Space:
     def _holds(self, path: str, values: dict[str, Any]) -> bool:
         condition = self.distributions[path].condition
         return condition is None or values[condition[0]] == condition[1]
+
+
+@contextmanager
+def blamed_on_values(hyperparameters: Mapping[str, Any]) -> Iterator[None]:
+    """Name the hyperparameters in a complaint about them."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"where {all_in_words(hyperparameters)}: {error}; change the space") from error
+
+
+def all_in_words(hyperparameters: Mapping[str, Any]) -> str:
+    """Hyperparameters with their paths."""
+    return ", ".join(f"{path} = {in_words(value)}" for path, value in hyperparameters.items())
 
 
 def in_words(value: Any) -> str:

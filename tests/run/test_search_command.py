@@ -305,6 +305,40 @@ def test_bad_spaces_end_in_one_sentence(tmp_path, monkeypatch, capsys, space, me
     assert not (tmp_path / "runs").exists()
 
 
+GROUPED = SMALL.replace('"relu"', "{group_norm = {groups = 4}}")
+
+
+def test_a_structure_that_does_not_fit_ends_in_one_sentence_before_anything_is_trained(
+    tmp_path, monkeypatch, capsys
+):
+    """Between the ends of a range, of which 4 groups divide both."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.toml").write_text(GROUPED + SEARCH)
+    space = "search.space={'model.linear_1.features' = {int_uniform = {low = 8, high = 16}}}"
+    code, _, error = run(monkeypatch, capsys, "search", tmp_path / "a.toml", space)
+    assert code == 2
+    assert "a.toml: search.space: where model.linear_1.features = " in error
+    assert "model.group_norm_1: " in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_later_structure_that_does_not_fit_loses_no_trial(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.toml").write_text(GROUPED + SEARCH)
+    settings = (
+        "search.method={random_search = {trials = 8, population = 1}}",
+        "search.space={'model.linear_1.features' = {int_uniform = {low = 8, high = 16}}}",
+        "seed=4",
+        "train.epochs=1",
+        f'run.directory="{tmp_path / "found"}"',
+    )
+    code, _, error = run(monkeypatch, capsys, "search", tmp_path / "a.toml", *settings)
+    assert code == 2
+    assert "a.toml: search.space: where model.linear_1.features = " in error
+    assert error.count("\n") == 1
+    assert [line["trial"] for line in lines_of(tmp_path / "found")] == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -139,6 +139,20 @@ def test_a_range_of_a_training_is_checked_at_its_ends(space, message):
         fnn.search(train, space, method=fnn.random_search(2))
 
 
+def test_every_structure_of_a_training_is_checked():
+    """Between the ends of a range, both of which fit."""
+
+    def make(h):
+        net = fnn.serial(fnn.flatten, fnn.linear(h["width"]), fnn.group_norm(4), fnn.linear(10))
+        return net, fnn.softmax_cross_entropy, fnn.sgd(0.1)
+
+    train = fnn.training(make, FEW, epochs=1)
+    with pytest.raises(
+        ValueError, match=r"^where width = \d+: group_norm_1: groups must divide the .*; change the space$"
+    ):
+        fnn.search(train, {"width": fnn.int_uniform(8, 16)}, method=fnn.random_search(8))
+
+
 @pytest.mark.parametrize("points", [2, 3])
 def test_importance_on_a_grid_does_not_depend_on_the_order_of_trials(points):
     space = {name: fnn.uniform(0.0, 1.0) for name in "abc"}
