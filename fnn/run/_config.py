@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -138,8 +138,7 @@ def read(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"this is not TOML: {error}") from error
     try:
-        for text in overrides:
-            raw = override(raw, text)
+        raw = all_replaced(raw, map(parsed, overrides))
         return replace(check(raw, name=path.stem), source=str(path))
     except ConfigError as error:
         raise ConfigError(str(path), str(error)) from error
@@ -409,6 +408,11 @@ def override(raw: dict[str, Any], text: str) -> dict[str, Any]:
     Raises:
         ConfigError: a path that leads nowhere.
     """
+    return replaced(raw, *parsed(text))
+
+
+def parsed(text: str) -> tuple[str, Any]:
+    """The key of an override, and the value."""
     key, equals, written = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(text, "an override is key=value, such as optimizer.learning_rate=3e-3")
@@ -418,7 +422,7 @@ def override(raw: dict[str, Any], text: str) -> dict[str, Any]:
         value = written.strip()
         if not value or any(character in value for character in "[]{}\"'=\n"):
             raise ConfigError(key, f"the value {written!r} is not TOML") from None
-    return replaced(raw, key.strip(), value)
+    return key.strip(), value
 
 
 def replaced(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -427,6 +431,60 @@ def replaced(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     if len(names) == 1 and isinstance(value, str) and isinstance(raw.get(names[0]), dict):
         value = _other_function(raw[names[0]], value)
     return _replaced(raw, names, value, "")
+
+
+def all_replaced(raw: dict[str, Any], values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Several values replaced, one after the other, by the names that layers have in `raw`.
+
+    The name of a layer without one is its function and a number, which change where layers are replaced. What
+    leads into a replaced value leads into the new one.
+    """
+    changed = raw
+    places: set[str] = set()
+    for key, value in values:
+        place = _place(raw, key, places)
+        changed = replaced(changed, place, value)
+        places.add(place)
+    return changed
+
+
+def _place(node: Any, key: str, known: set[str]) -> str:
+    """The key with the places of layers for their names, as far as it leads, and at most to a known place."""
+    place: list[str] = []
+    names = key.split(".")
+    while names and ".".join(place) not in known:
+        if isinstance(node, list):
+            named = _has_member(node, names[0])
+            keys = member_keys(node, "") if named else [*map(str, range(len(node)))]
+            if names[0] not in keys:
+                break
+            number = keys.index(names.pop(0))
+            node = node[number]
+            place.append(str(number))
+            continue
+        node = _settings(node, names[0])
+        if names[0] in node:
+            step = names.pop(0)
+        else:
+            lists = [step for step, members in node.items() if isinstance(members, list)]
+            step = next((step for step in lists if _has_member(node[step], names[0])), "")
+            if not step:
+                break
+        node = node[step]
+        place.append(step)
+    return ".".join([*place, *names])
+
+
+def _settings(node: Any, name: str) -> dict[str, Any]:
+    """The table, or the settings of the call, in which a name is looked for."""
+    node = {node: {}} if isinstance(node, str) else node
+    if not isinstance(node, dict):
+        return {}
+    if len(node) == 1 and name not in node:
+        ((function, arguments),) = node.items()
+        if function in functions() and isinstance(arguments, dict):
+            return _with_default(function, arguments, name)
+    return _with_default(node.get("use"), node, name)
 
 
 def _other_function(table: dict[str, Any], name: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import fnn
 from fnn.data import Folds, stratified_folds
 from fnn.data._folds import one_fold
 from fnn.run._build import call_plainly, make_and_values, plain_settings
-from fnn.run._config import Config, ConfigError, check, read, replaced
+from fnn.run._config import Config, ConfigError, all_replaced, check, read
 from fnn.run._diagnose import finite, with_nan
 from fnn.run._directory import choose, create, environment, write_json
 from fnn.run._prepare import blamed_on, check_ranges, in_file, prepare
@@ -125,8 +125,8 @@ class _Search:
     def trial_config(self, hyperparameters: dict[str, Any]) -> Config:
         """The config of a trial, those of fewer path segments first: a function before its settings."""
         raw = {key: value for key, value in self.config.raw.items() if key not in ("search", "run")}
-        for path in sorted(hyperparameters, key=lambda path: path.count(".")):
-            raw = replaced(raw, path, hyperparameters[path])
+        paths = sorted(hyperparameters, key=lambda path: path.count("."))
+        raw = all_replaced(raw, [(path, hyperparameters[path]) for path in paths])
         return check(raw, name=self.config.name)
 
     def plan(self, trial: Trial) -> tuple[FitProgram, dict[str, Any]]:

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 from run_cases import EVERYTHING, SMALL, made
 
-from fnn.run._config import ConfigError, Number, check, override
+from fnn.run._config import ConfigError, Number, all_replaced, check, override
 
 RAW = tomllib.loads(
     SMALL.replace('{linear = {features = 16}}, "relu"', '{linear = {features = 16}}, "relu", "dropout"')
@@ -179,6 +179,29 @@ def test_overrides_follow_one_another():
     config = check(raw)
     assert config.optimizer.function == "sgd"
     assert config.optimizer.arguments == (("learning_rate", Number(0.5)),)
+
+
+LAYERS = ["relu", {"dropout": {"rate": 0.1}}, "relu", {"dropout": {"rate": 0.2}}, "relu"]
+
+
+@pytest.mark.parametrize(
+    ("values", "layers"),
+    [
+        ({"relu_1": "tanh", "relu_2": "elu"}, ["tanh", LAYERS[1], "elu", LAYERS[3], "relu"]),
+        ({"relu_2": "elu", "relu_1": "tanh"}, ["tanh", LAYERS[1], "elu", LAYERS[3], "relu"]),
+        ({"dropout_1": "elu", "dropout_2.rate": 0.5}, ["relu", "elu", "relu", {"dropout": {"rate": 0.5}}, "relu"]),
+        ({"relu_1": "dropout", "dropout_1.rate": 0.5}, ["dropout", {"dropout": {"rate": 0.5}}, *LAYERS[2:]]),
+        ({"relu_1": {"leaky_relu": {"negative_slope": 0.1}}, "relu_1.negative_slope": 0.5},
+         [{"leaky_relu": {"negative_slope": 0.5}}, *LAYERS[1:]]),
+        ({"relu_1": "leaky_relu", "leaky_relu_1.negative_slope": 0.5}, [{"leaky_relu": {"negative_slope": 0.5}}, *LAYERS[1:]]),
+        ({"layers": ["tanh", "relu"], "relu_1": "elu"}, ["tanh", "elu"]),
+        ({"layers.0": "relu", "relu_3": "elu"}, [*LAYERS[:4], "elu"]),
+    ],
+)  # fmt: skip
+def test_names_of_layers_are_those_of_the_config_that_is_overridden(values, layers):
+    raw = {"model": {"layers": LAYERS}}
+    changed = all_replaced(raw, [(f"model.{key}", value) for key, value in values.items()])
+    assert changed == {"model": {"layers": layers}}
 
 
 # --- errors ---------------------------------------------------------------------------------------------

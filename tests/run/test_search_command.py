@@ -264,6 +264,16 @@ optimizer = {choice = {options = ["adam", "nesterov"]}}
         assert rate == trial.hyperparameters["optimizer.learning_rate"]
 
 
+def test_names_of_layers_are_those_of_the_config(tmp_path):
+    """However many are replaced, by overrides or by a trial."""
+    (tmp_path / "a.toml").write_text(SMALL.replace('"relu"', '"relu", "relu", "relu"') + SEARCH)
+    both = {"model.relu_1": "tanh", "model.relu_2": "elu"}
+    overridden = read(tmp_path / "a.toml", tuple(f"{path}={name}" for path, name in both.items()))
+    trial = _search._Search(read(tmp_path / "a.toml"), None).trial_config(both)
+    for config in (overridden, trial):
+        assert config.raw["model"]["layers"][2:5] == ["tanh", "elu", "relu"]
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [
