@@ -335,6 +335,9 @@ class Records(Journal):
         """Read what an earlier process has written."""
         self._lines, self._stage, self._received = directory / "trials.jsonl", stage, received
         self._index = directory / "checkpoints" / f"{stage}.json"
+        written = self._lines.read_text()
+        if written and not written.endswith("\n"):  # a process was killed while it wrote the last line
+            self._lines.write_text(f"{written}\n")
         lines = [line for line in read_trials(directory) if line["stage"] == stage]
         self._known: dict[int, list[dict[str, Any]]] = {}
         for line in lines:

@@ -12,6 +12,8 @@ from run_cases import in_process as run
 import fnn
 from fnn.run import _search
 from fnn.run._config import read
+from fnn.tune import Trial
+from fnn.tune._engine import outcome_of
 
 SEARCH = """
 [search]
@@ -217,6 +219,10 @@ def test_a_line_that_was_cut_off_is_trained_again(tmp_path):
         '{"trial": 0, "stage": "search", "epochs": 1, "curve": {}}\n{"trial": 1'
     )
     assert [line["trial"] for line in _search.read_trials(tmp_path)] == [0]
+    outcome = outcome_of(Trial(1, {"rate": 0.1}, (0.5,)), [{"loss": 1.0, "score": 0.5}])
+    for _ in range(2):  # the next line does not go on with the fragment
+        _search.Records(tmp_path, "search", []).record(outcome, seconds=1.0)
+    assert [line["trial"] for line in _search.read_trials(tmp_path)] == [0, 1, 1]
 
 
 def test_a_damaged_checkpoint_is_none(tmp_path):
