@@ -265,7 +265,7 @@ class _Search:
         searching = stage == "search"
         return Engine(
             self._planned,
-            Shared(self.folds, np.uint32(self.config.seed + first)),
+            Shared(self.folds, np.uint32(self._seed(first))),
             replicas=len(self.folds.train) * seeds,
             how=settings.how,
             fastest_ways=self._ways,
@@ -279,7 +279,11 @@ class _Search:
     def _best(self, trial: Trial) -> dict[str, Any]:
         """The config of the best trial, with the first of the seeds that the finalists were trained with."""
         raw = self.trial_config(trial.hyperparameters).raw
-        return {**raw, "seed": self.config.seed + self.settings.seeds}
+        return {**raw, "seed": self._seed(self.settings.seeds)}
+
+    def _seed(self, number: int) -> int:
+        """The seed that comes so many after that of the config, the first again after the last."""
+        return (self.config.seed + number) % 2**32
 
     def _train_best(self, directory: Path) -> int:
         """`best.toml` trained as `fnn train` does, which touches the test set, once."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from fnn._types import Array
+from fnn._types import Array, check_range
 from fnn.data import Folds, Splits
 from fnn.data._folds import one_fold
 from fnn.data._split import check_splits
@@ -90,8 +90,8 @@ def training(
     count, examples = folds.train.shape
     steps_of_run(examples, epochs=epochs, batch_size=batch_size)
     size = examples if batch_size == "all" else batch_size
-    if seeds < 1:
-        raise ValueError(f"seeds must be at least 1, not {seeds}")
+    check_range("seeds", seeds, at_least=1)
+    check_range("seed", seed, at_least=0, at_most=2**32 - 1)
 
     def plan(trial: Trial) -> tuple[FitProgram, dict[str, Any]]:
         values, fixed = _parted(trial.hyperparameters)
@@ -150,6 +150,7 @@ def search(
     >>> abs(found.best.trial.hyperparameters["x"] - 0.3) < 0.02
     True
     """
+    check_range("seed", seed, at_least=0, at_most=2**32 - 1)  # as many as JAX tells apart
     method = method or random_search()
     space = space if isinstance(space, Space) else Space(dict(space))
     if isinstance(train, Training):

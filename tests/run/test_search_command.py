@@ -105,6 +105,23 @@ def test_a_finished_search_prints_its_table_again(searched, monkeypatch, capsys)
     assert (code, again) == (0, output)
 
 
+def test_after_the_last_seed_comes_the_first(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_search, "draw_search", lambda *given: None)
+    directory = tmp_path / "found"
+    settings = ("search.method={random_search = {trials = 1}}", "train.epochs=1", "seed=4294967295")
+    code, _, _ = run(monkeypatch, capsys, "search", config, f'run.directory="{directory}"', *settings)
+    assert code == 0
+    assert tomllib.loads((directory / "best.toml").read_text())["seed"] == 0
+    curves = [line["curve"]["validation_loss"] for line in lines_of(directory) if line["stage"] == "final"]
+    seeds = [read(directory / "best.toml", (f"seed={seed}",)) for seed in (0, 1)]
+    histories = [
+        fnn.fit(p.make, p.values, p.data, seed=p.config.seed, **p.settings).history
+        for p in map(_search.prepare, seeds)
+    ]
+    mean = sum(history[0]["validation_loss"] for history in histories) / 2
+    assert curves == [[pytest.approx(mean, rel=1e-3)]]
+
+
 def test_figures_are_drawn(searched):
     names = {path.name for path in (searched / "figures").iterdir()}
     assert names == {"hyperparameters.png", "parallel.png", "curves.png", "budget.png", "rungs.png"}

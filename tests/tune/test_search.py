@@ -231,7 +231,16 @@ def test_importance_is_the_share_that_a_hyperparameter_explains():
         (lambda: fnn.training(make, FEW, epochs=0), "epochs must be at least 1"),
         (lambda: fnn.training(make, FEW, batch_size=151), "batch_size 151 exceeds the 150 training examples"),
         (lambda: fnn.training(make, FEW, seeds=0), "seeds must be at least 1"),
+        (lambda: fnn.training(make, FEW, seed=-1), "seed must be at least 0 and at most 4.29497e"),
         (lambda: fnn.search(lambda h, key: 0.0, {}), "has no hyperparameter"),
+        (
+            lambda: fnn.search(lambda h, key: 0.0, SPACE, seed=-1),
+            "seed must be at least 0 and at most 4.29497e",
+        ),
+        (
+            lambda: fnn.search(lambda h, key: 0.0, SPACE, seed=2**32),
+            "seed must be at least 0 and at most 4.29",
+        ),
     ],
 )
 def test_bad_input(call, message):
