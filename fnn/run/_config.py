@@ -210,12 +210,16 @@ def _space(table: Any, path: str) -> list[tuple[str, Call]]:
     found = []
     for key, value in _table(table, f"search.space.{path}".rstrip(".")).items():
         here = f"{path}.{key}" if path else key
-        inside = isinstance(value, dict) and not any(name in functions() for name in value)
+        inside = isinstance(value, dict) and not any(map(_is_distribution, value))
         if inside and value:
             found += _space(value, here)
         else:
             found.append((here, _checked_call(value, "distribution", f"search.space.{here}")))
     return found
+
+
+def _is_distribution(name: str) -> bool:
+    return name in functions() and functions()[name].kind == "distribution"
 
 
 def _checked_call(value: Any, wanted: str, path: str) -> Call:

@@ -287,6 +287,13 @@ optimizer = {choice = {options = ["adam", "nesterov"]}}
         assert rate == trial.hyperparameters["optimizer.learning_rate"]
 
 
+def test_a_key_of_a_space_may_be_the_name_of_a_function(tmp_path):
+    text = SMALL.replace('use = "adam"', 'use = "momentum"') + SEARCH
+    (tmp_path / "a.toml").write_text(text + "optimizer.momentum = {uniform = {low = 0.5, high = 0.9}}")
+    paths = [path for path, _ in read(tmp_path / "a.toml").space]
+    assert paths == ["optimizer.learning_rate", "optimizer.momentum"]
+
+
 def test_names_of_layers_are_those_of_the_config(tmp_path):
     """However many are replaced, by overrides or by a trial."""
     (tmp_path / "a.toml").write_text(SMALL.replace('"relu"', '"relu", "relu", "relu"') + SEARCH)
