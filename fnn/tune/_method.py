@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fnn._types import check_range
-from fnn.tune._space import Space
+from fnn.tune._space import Space, identity
 
 
 class Trial(NamedTuple):
@@ -159,14 +159,10 @@ def grid_search(points: int = 4) -> Method:
         ]
         axes = [(np.arange(count) + 0.5) / count for count in counts]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
-        distinct: list[Any] = []
-        kept = []
+        distinct: dict[Any, Any] = {}
         for point in grid:  # where a condition does not hold, many points are the same trial
-            hyperparameters = space.at(point)
-            if hyperparameters not in distinct:
-                distinct.append(hyperparameters)
-                kept.append(point)
-        yield Round(numbered(space, kept), epochs)
+            distinct.setdefault(identity(space.at(point)), point)
+        yield Round(numbered(space, [*distinct.values()]), epochs)
 
     return Method("grid_search", rounds)
 

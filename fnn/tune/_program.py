@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -33,6 +33,15 @@ class Program(Protocol):
 
     def probe(self, values: Any, mine: Any, shared: Any) -> Any:
         """A short piece of the work, by which the fastest way through a population is told."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Hyperparameters that are no floats: structure, known while a function is traced."""
+
+    identity: Any
+    """By which two are equal; see `fnn.tune._space.identity`."""
+    hyperparameters: dict[str, Any] = field(compare=False)
 
 
 class Shared(NamedTuple):
@@ -125,8 +134,7 @@ class FunctionProgram:
     """Any function `train(hyperparameters, key) -> score` as a training of one epoch."""
 
     train: Callable[[dict[str, Any], Array], Any]
-    fixed: tuple[tuple[str, Any], ...]
-    """What is no float: structure, known while the function is traced."""
+    fixed: Fixed
 
     def start(self, values: Any, replica: Array, shared: Array) -> Any:
         """See `Program`; nothing is kept."""
@@ -136,7 +144,9 @@ class FunctionProgram:
         self, values: Any, mine: Any, replica: Array, epoch: Array, shared: Array
     ) -> tuple[Any, dict[str, Array]]:
         """See `Program`; every trial has the same key, so that hyperparameters make the difference."""
-        score = jnp.asarray(self.train({**dict(self.fixed), **values}, jax.random.key(shared + replica)))
+        score = jnp.asarray(
+            self.train({**self.fixed.hyperparameters, **values}, jax.random.key(shared + replica))
+        )
         if score.shape != ():
             raise ValueError(f"train must return one number, the score of a trial, not {score.shape}")
         return mine, {"score": score.astype(jnp.float32)}

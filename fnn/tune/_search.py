@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import isfunction
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,8 +18,8 @@ from fnn.train import Make, steps_of_run
 from fnn.train._fit import check_fit
 from fnn.tune._engine import Engine, Journal, Plan, SearchProgress, structures_checked
 from fnn.tune._method import Method, Outcome, Trial, random_search, ranked
-from fnn.tune._program import FitProgram, FunctionProgram, Shared
-from fnn.tune._space import Distribution, Space
+from fnn.tune._program import FitProgram, Fixed, FunctionProgram, Shared
+from fnn.tune._space import Distribution, Space, identity
 
 
 class Search(NamedTuple):
@@ -95,7 +96,7 @@ def training(
 
     def plan(trial: Trial) -> tuple[FitProgram, dict[str, Any]]:
         values, fixed = _parted(trial.hyperparameters)
-        return FitProgram(_Fixed(make, fixed), size, count, examples), values
+        return FitProgram(_Made(make, fixed), size, count, examples), values
 
     def check(hyperparameters: dict[str, Any]) -> None:
         if isinstance(data, Splits):
@@ -139,6 +140,7 @@ def search(
         journal: remembers outcomes from one process to the next.
 
     Raises:
+        TypeError: a method that is none, or a space with what is no distribution.
         ValueError: a space, a method or numbers that do not fit. Of a `training` on a split data set both
             ends of every range, and a trial of every structure that a round has, are tried on shapes before
             anything of it is compiled.
@@ -151,7 +153,11 @@ def search(
     True
     """
     check_range("seed", seed, at_least=0, at_most=2**32 - 1)  # as many as JAX tells apart
+    check_range("max_epochs", max_epochs, at_least=1)
+    check_range("seconds", seconds, above=0)
     method = method or random_search()
+    if not isinstance(method, Method):
+        raise TypeError(f"method must be a search method, such as fnn.random_search(), not {_named(method)}")
     space = space if isinstance(space, Space) else Space(dict(space))
     if isinstance(train, Training):
         plan, shared, epochs, replicas, check = train
@@ -186,24 +192,24 @@ def search(
     return Search(outcomes, tuple(engine.notes))
 
 
+def _named(value: Any) -> str:
+    """A function by its name."""
+    return f"the function {value.__name__}, which was not called" if isfunction(value) else repr(value)
+
+
 @dataclass(frozen=True)
-class _Fixed:
+class _Made:
     """`make` with what is no float known already; equal where both are."""
 
     make: Make
-    fixed: tuple[tuple[str, Any], ...]
+    fixed: Fixed
 
     def __call__(self, values: dict[str, Any], /) -> Any:
-        return self.make({**dict(self.fixed), **values})
+        return self.make({**self.fixed.hyperparameters, **values})
 
 
-def _parted(hyperparameters: Mapping[str, Any]) -> tuple[dict[str, float], tuple[tuple[str, Any], ...]]:
+def _parted(hyperparameters: Mapping[str, Any]) -> tuple[dict[str, float], Fixed]:
     """The floats among hyperparameters, and everything else."""
     values = {name: value for name, value in hyperparameters.items() if isinstance(value, float)}
     fixed = {name: value for name, value in hyperparameters.items() if name not in values}
-    return values, tuple((name, _hashable(value)) for name, value in fixed.items())
-
-
-def _hashable(value: Any) -> Any:
-    """Lists as tuples, since structure tells programs apart."""
-    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
+    return values, Fixed(identity(fixed), fixed)

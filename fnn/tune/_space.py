@@ -127,6 +127,7 @@ class Space:
 
     Raises:
         ValueError: an empty space, or a condition on what is not in it.
+        TypeError: what is no distribution.
     """
 
     distributions: Mapping[str, Distribution]
@@ -138,6 +139,11 @@ class Space:
         if not self.distributions:
             raise ValueError("the space of a search has no hyperparameter; give it at least one")
         for path, distribution in self.distributions.items():
+            if not isinstance(distribution, Distribution):
+                raise TypeError(
+                    f"{path} must be a distribution, such as uniform(0.0, 1.0) or choice([...]), not "
+                    f"{distribution!r}"
+                )
             if distribution.condition is None:
                 continue
             other, value = distribution.condition
@@ -175,12 +181,12 @@ class Space:
                     parent = self.distributions[other]
                     corner[names.index(other)] = next(u for u in parent.places if parent.at(u) == value)
                 corners.append(corner)
-        checked: list[dict[str, Any]] = []
+        checked: set[Any] = set()
         for corner in corners:
             hyperparameters = self.at(corner)
-            if hyperparameters in checked:
+            if identity(hyperparameters) in checked:
                 continue
-            checked.append(hyperparameters)
+            checked.add(identity(hyperparameters))
             with blamed_on_values(hyperparameters):
                 check(hyperparameters)
 
@@ -193,6 +199,15 @@ class Space:
     def _holds(self, path: str, values: dict[str, Any]) -> bool:
         condition = self.distributions[path].condition
         return condition is None or values[condition[0]] == condition[1]
+
+
+def identity(value: Any) -> Any:
+    """What tells values of hyperparameters apart, hashable: 1, 1.0 and True are three."""
+    if isinstance(value, Mapping):
+        return dict, tuple((name, identity(member)) for name, member in value.items())
+    if isinstance(value, list | tuple):
+        return list, tuple(map(identity, value))
+    return type(value), value
 
 
 @contextmanager

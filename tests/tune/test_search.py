@@ -170,6 +170,23 @@ def test_options_may_be_lists():
     assert found.best.score > 128
 
 
+@pytest.mark.parametrize(
+    "options", [[{"a": 1, "b": [2]}, {"a": 3, "b": [4]}], [1, True], [1, 1.0], [0.5, 2, None]]
+)
+def test_options_may_be_anything_that_a_config_can_hold(options):
+    """A trial is given the option itself, and equal ones of two types are two."""
+    seen = []
+
+    def train(h, key):
+        seen.append(h["x"])
+        return 0.0
+
+    found = fnn.search(train, {"x": fnn.choice(options)}, method=fnn.grid_search())
+    assert [repr(outcome.trial.hyperparameters["x"]) for outcome in found.outcomes] == [*map(repr, options)]
+    structure = [option for option in options if not isinstance(option, float)]
+    assert [repr(option) for option in seen if not isinstance(option, jax.Array)] == [*map(repr, structure)]
+
+
 def test_a_batch_of_all_examples_is_the_batch_of_their_number():
     data = fnn.split(fnn.digits(), validation=0.2)
 
@@ -241,8 +258,19 @@ def test_importance_is_the_share_that_a_hyperparameter_explains():
             lambda: fnn.search(lambda h, key: 0.0, SPACE, seed=2**32),
             "seed must be at least 0 and at most 4.29",
         ),
+        (lambda: fnn.search(lambda h, key: 0.0, SPACE, max_epochs=0), "max_epochs must be at least 1, not 0"),
+        (lambda: fnn.search(lambda h, key: 0.0, SPACE, seconds=-1), "seconds must be above 0, not -1"),
+        (lambda: fnn.search(lambda h, key: 0.0, {"x": 0.5}), "x must be a distribution, such as uniform"),
+        (
+            lambda: fnn.search(lambda h, key: 0.0, SPACE, method=fnn.random_search),
+            r"such as fnn.random_search\(\), not the function random_search, which was not called",
+        ),
+        (
+            lambda: fnn.search(lambda h, key: 0.0, SPACE, method="random"),
+            r"method must be a search method, .* not 'random'",
+        ),
     ],
 )
 def test_bad_input(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         call()
