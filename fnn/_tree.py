@@ -21,7 +21,7 @@ def paths(tree: Any) -> list[tuple[str, Array]]:
 def matching(tree: Any, pattern: str) -> list[Array]:
     """The leaves whose path matches a shell pattern, in which `*` also crosses `/`.
 
-    Raises ValueError where none does: a pattern that matches nothing is a mistake.
+    Raises ValueError as `partition` does: a pattern that matches nothing is a mistake.
     """
     matched, _ = partition(tree, pattern)
     return jax.tree.leaves(matched)
@@ -41,7 +41,7 @@ def partition(tree: Any, *patterns: str) -> tuple[Any, Any]:
         leaves, so either part can be differentiated, mapped or trained by itself.
 
     Raises:
-        ValueError: if a pattern matches nothing.
+        ValueError: if a pattern matches nothing, not even the None of a leaf that is in another part.
 
     Example:
         >>> from fnn.optim import combine, partition
@@ -52,12 +52,13 @@ def partition(tree: Any, *patterns: str) -> tuple[Any, Any]:
         >>> combine(biases, rest) == params
         True
     """
-    known = [path for path, _ in paths(tree)]
+    places, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda leaf: leaf is None)
     for pattern in patterns:
-        if not any(fnmatchcase(path, pattern) for path in known):
+        if not any(fnmatchcase(_name(path), pattern) for path, _ in places):
+            known = [path or "one array without a name" for path, _ in paths(tree)]
             raise ValueError(
                 f"the pattern {pattern!r} matches no parameter; the parameters are "
-                f"{', '.join(path or 'one array without a name' for path in known) or 'none'}; "
+                f"{', '.join(known) or 'none'}; "
                 'the pattern "*" matches them all'
             )
 

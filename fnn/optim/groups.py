@@ -51,8 +51,8 @@ def by_path(*groups: Group, default: Optimizer) -> Optimizer:
 
     Returns:
         An optimizer. Each inner one sees the whole tree, with None in place of what belongs to others, so
-        patterns of its own still work. A norm is over its group alone:
-        `chain(clip_by_global_norm(1.0), by_path(…))` clips over all parameters.
+        patterns of its own still work; one that matches only what belongs to others does nothing. A
+        norm is over its group alone: `chain(clip_by_global_norm(1.0), by_path(…))` clips over all parameters.
 
     Raises:
         TypeError: if a group is not one, there is none, or `default` is not an optimizer.

@@ -76,9 +76,19 @@ def test_patterns_of_the_optimizers_inside_still_see_whole_paths() -> None:
     np.testing.assert_array_equal(moved["head"]["bias"], 4.0)
 
 
+def test_a_pattern_inside_may_match_only_what_belongs_to_others() -> None:
+    optimizer = optim.by_path(optim.group("*kernel", optim.muon(0.02)), default=optim.adamw(1e-3))
+    alone = optim.adam(1e-3)  # no bias decays
+    updates, _ = jax.jit(optimizer.update)(ONES, optimizer.init(PARAMS), PARAMS)
+    expected, _ = alone.update(ONES, alone.init(PARAMS))
+    np.testing.assert_array_equal(updates["head"]["bias"], expected["head"]["bias"])
+    typo = optim.by_path(optim.group("*kernel", optim.sgd(1.0)), default=optim.adamw(1e-3, pattern="*kernle"))
+    with pytest.raises(ValueError, match=r"the pattern '\*kernle' matches no parameter"):
+        typo.init(PARAMS)
+
+
 def test_a_default_may_get_nothing_and_groups_nest() -> None:
     inner = optim.by_path(optim.group("head/*", optim.sgd(0.5)), default=optim.sgd(0.25))
-    # AdamW would refuse a tree without kernels, if it were asked.
     optimizer = optim.by_path(optim.group("*", inner), default=optim.adamw(1.0))
     updates, state = jax.jit(optimizer.update)(ONES, optimizer.init(PARAMS), PARAMS)
     assert steps(updates)["head/bias"] == -0.5

@@ -149,6 +149,14 @@ def test_the_others_learn_as_if_nothing_were_frozen():
     np.testing.assert_allclose(one.params["head"]["kernel"], other.params["head"]["kernel"], rtol=1e-6)
 
 
+def test_where_every_kernel_is_frozen_there_is_nothing_to_decay():
+    make = two_layers(freeze=("*kernel",), optimizer=fnn.adamw(1e-2))
+    state = init_state(make, {}, KEY, X)
+    after, _ = train_step(make, {}, state, Batch(X, Y, ALL))
+    assert np.all(after.params["head"]["bias"] != state.params["head"]["bias"])
+    np.testing.assert_array_equal(after.params["head"]["kernel"], state.params["head"]["kernel"])
+
+
 def test_a_frozen_pattern_that_matches_nothing_is_an_error():
     with pytest.raises(ValueError, match="the pattern 'convolution' matches no parameter"):
         init_state(two_layers(freeze=("convolution",)), {}, KEY, X)
