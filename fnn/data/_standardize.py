@@ -50,6 +50,7 @@ def moments(x: np.ndarray, /) -> Moments:
         ValueError: x is empty or has fewer than two axes.
         TypeError: x is neither uint8 nor float.
     """
+    x = np.asarray(x)  # one of JAX would be summed in float32
     if x.ndim < 2 or x.size == 0:
         raise ValueError(f"moments takes examples, (N, ..., channels) with N at least 1, not {x.shape}")
     if x.dtype == np.uint8:

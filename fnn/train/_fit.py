@@ -147,7 +147,7 @@ def fit(
 
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         place = partial(jax.device_put, device=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
-        first = jnp.asarray(train.x[spread_rows(n, batch_size) if lsuv else [0]])
+        first = jnp.asarray(train.x[spread_rows(n, batch_size) if lsuv else slice(1)])
         state = place(
             _init(make, values, key, first, moments(train.x) if standardize else None, rescale=lsuv)
         )

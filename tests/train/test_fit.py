@@ -119,6 +119,16 @@ def test_it_learns() -> None:
     assert result.history[-1]["loss"] < result.history[0]["loss"] / 2
 
 
+def test_data_may_be_arrays_of_jax() -> None:
+    data = blobs(8)
+    arrays = data._replace(
+        **{part: jax.tree.map(jnp.asarray, getattr(data, part)) for part in data._fields[:3]}
+    )
+    runs = [fit(perceptron, SETTINGS, d, epochs=1, batch_size=8, lsuv=True) for d in (data, arrays)]
+    assert same(runs[0].last, runs[1].last)
+    assert fit(perceptron, SETTINGS, arrays, epochs=1, batch_size=8).best_epoch == 1
+
+
 def test_the_seed_decides_everything() -> None:
     data = blobs(30)
     runs = [fit(perceptron, SETTINGS, data, epochs=2, batch_size=8, seed=seed) for seed in (1, 1, 2)]
