@@ -59,6 +59,7 @@ def conv(
 
     Raises:
         ValueError: shapes that do not fit.
+        TypeError: integers for both images and kernels.
     """
     _check_rank(x, kernel)
     window = sliding_window(x, kernel.shape[:-2], stride, padding, dilation, name="kernel")
@@ -69,6 +70,11 @@ def conv(
             f"{channels} channels: groups must divide both"
         )
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    if not jnp.issubdtype(dtype, jnp.inexact):  # sums of products would be rounded or overflow, by platform
+        raise TypeError(
+            f"a convolution takes floating-point images or kernels, not {x.dtype} and {kernel.dtype}; "
+            "convert them, x.astype(jnp.float32)"
+        )
     return _on_any_platform(x.astype(dtype), kernel.astype(dtype), window)
 
 
@@ -122,6 +128,7 @@ def conv_transpose(
 
     Raises:
         ValueError: shapes that do not fit; padding that cuts off everything.
+        TypeError: integers for both images and kernels.
     """
     _check_rank(x, kernel)
     axes, sizes = spatial_axes(x), x.shape[1:-1]

@@ -267,3 +267,14 @@ def test_what_does_not_fit_is_refused(name):
     call, problem = BAD[name]
     with pytest.raises(ValueError, match=problem):
         call()
+
+
+@pytest.mark.parametrize("convolution", [ops.conv, ops.conv_transpose])
+def test_a_convolution_of_integers_is_refused(convolution):
+    """One would be rounded on CPU and overflow elsewhere."""
+    images, kernel = jnp.ones((1, 4, 4, 3), jnp.uint8), jnp.ones((2, 2, 3, 5), jnp.int8)
+    with pytest.raises(
+        TypeError, match="takes floating-point images or kernels, not uint8 and int8; convert"
+    ):
+        convolution(images, kernel)
+    assert convolution(images, kernel.astype(jnp.bfloat16)).dtype == jnp.bfloat16
