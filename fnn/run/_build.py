@@ -70,7 +70,8 @@ class Make:
         settings: dict[str, Any] = {}
         inner = self
         if call.function == "accumulate_gradients":  # what is inside counts its own, fewer steps
-            inner = replace(self, steps=max(1, self.steps // dict(call.arguments)["every"]))
+            every = max(1, dict(call.arguments)["every"])  # one below 1 is refused by the function itself
+            inner = replace(self, steps=max(1, self.steps // every))
         for name, value in call.arguments:
             if isinstance(value, Calls):
                 positional += inner._build_all(value, values, path)
