@@ -65,7 +65,8 @@ def sigmoid_cross_entropy(logits: Array, targets: Array, /) -> Array:
     Args:
         logits: shape (N, ...), a score for each question: (N,) for two classes, (N, C) for C labels of which
             any number may apply.
-        targets: the same shape, integers 0 and 1, booleans or probabilities.
+        targets: the same shape, integers 0 and 1, booleans or probabilities. `fnn.fit` takes integers of
+            shape (N,) for classes with an output each: give it floats.
 
     Returns:
         Shape (N,), float32 or wider: ln 2 where the logits are 0. The gradient of an element is

@@ -245,9 +245,11 @@ def check_fit(
         task = task_at(make, hyperparameters, state.step)
         outputs, _ = task.net.apply(state.params, state.state, batch.x)
         if has_classes(batch.y) and outputs.shape != (size, classes):
+            shape = f"({', '.join(['batch', *map(str, outputs.shape[1:])])})"
+            way_out = f"; sigmoid_cross_entropy of one score takes float targets {shape}"
             raise ValueError(
                 f"the data has {classes} classes, so the network must end in (batch, {classes}) outputs, not "
-                f"(batch, {', '.join(map(str, outputs.shape[1:]))})"
+                f"{shape}{way_out if classes == 2 and outputs.size == size else ''}"
             )
         names = [metric_name(metric) for metric in task.metrics]
         for name, metric in zip(names, task.metrics, strict=True):

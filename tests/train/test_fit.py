@@ -550,6 +550,20 @@ def test_data_that_cannot_be_trained_on_are_refused(data: Any, message: str) -> 
         fit(make, (), data(), epochs=1, batch_size=4)
 
 
+@pytest.mark.parametrize("last", [lambda z: z, lambda z: z[:, 0]])
+def test_one_score_for_two_classes_wants_float_targets(last: Any) -> None:
+    def make(hyperparameters: Any) -> tuple:
+        return fnn.serial(fnn.linear(1), last), fnn.sigmoid_cross_entropy, fnn.sgd(0.1)
+
+    answers = (np.arange(12) % 2).astype(np.int32)
+    shape = last(np.zeros((12, 1))).shape
+    wanted = f"not {str(shape).replace('12', 'batch').replace(',)', ')')}; sigmoid_cross_entropy of one"
+    with pytest.raises(ValueError, match=re.escape(wanted)):
+        fit(make, (), regression(answers, classes=("no", "yes")), epochs=1, batch_size=4)
+    floats = regression(answers.astype(np.float32).reshape(shape), classes=())
+    assert fit(make, (), floats, epochs=1, batch_size=4).best_epoch == 1
+
+
 def test_targets_that_are_probabilities_are_taken() -> None:
     def make(hyperparameters: Any) -> Task:
         return Task(fnn.serial(fnn.linear(4)), fnn.softmax_cross_entropy, fnn.sgd(0.1))
