@@ -65,9 +65,6 @@ def located(name: str) -> Iterator[None]:
         yield
     except LayerError as error:
         raise LayerError(f"{name}/{error.path}", error.problem) from error
-    except KeyError as error:
-        problem = f"there is no parameter {error}; use the params that this network's init returned"
-        raise LayerError(name, problem) from error
     except ValueError as error:
         raise LayerError(name, str(error)) from error
     except Exception as error:
@@ -284,13 +281,26 @@ def _apply_in_series(
     new_state = {}
     for name, child in children:
         own_key = None if key is None else fold_name(key, name)
+        own = params.get(name, {}), state.get(name, {})
         with located(name):
-            x, child_state = child.apply(
-                params.get(name, {}), state.get(name, {}), x, train=train, key=own_key, mask=mask
-            )
+            try:
+                x, child_state = child.apply(*own, x, train=train, key=own_key, mask=mask)
+            except KeyError as error:
+                _check_complete(child, own, x, error.args[0])
+                raise
         if child_state:
             new_state[name] = child_state
     return x, new_state
+
+
+def _check_complete(child: Layer, own: tuple[Params, State], x: Array, missed: str) -> None:
+    """Raise ValueError where the name that was missed is one that the layer's init returns."""
+    wanted = jax.eval_shape(lambda key: child.init(key, as_shape(x)), jax.random.key(0))
+    for names, given in zip(wanted, own, strict=True):
+        if isinstance(names, Mapping) and missed in names and missed not in given:
+            raise ValueError(
+                f"there is no parameter {missed!r}; use the params that this network's init returned"
+            )
 
 
 def _check_names(params: Mapping[str, Any], children: Children) -> None:

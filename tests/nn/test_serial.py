@@ -359,6 +359,19 @@ def test_another_exception_keeps_its_type_and_learns_its_path():
     assert caught.value.__notes__[-2:] == ["in the layer broken_1", "in the layer residual_1"]
 
 
+def test_a_key_that_a_layer_misses_in_a_dict_of_its_own_is_no_missing_parameter():
+    gains = {}
+    scale = nn.layer(
+        "scale", lambda params, x: gains["relu"] * params["factor"] * x, lambda *_: {"factor": jnp.ones(())}
+    )
+    with pytest.raises(KeyError, match="relu") as caught:
+        nn.serial(nn.residual(scale)).init(KEY, VECTORS)
+    assert caught.value.__notes__[-2:] == ["in the layer scale_1", "in the layer residual_1"]
+    gains["relu"] = 2.0
+    with pytest.raises(nn.LayerError, match=r"^scale_1: there is no parameter 'factor'"):
+        nn.serial(scale).apply({}, {}, jnp.ones(VECTORS.shape))
+
+
 def test_context_reaches_every_layer():
     """`train`, `key` and `mask` pass through containers; each layer gets a key of its own."""
     seen = []
