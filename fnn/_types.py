@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Annotated, Any
 
 import jax
@@ -60,6 +61,11 @@ def check_range(
     if not all(np.all(holds(numbers, bound)) for _, bound, holds in bounds):
         wanted = " and ".join(f"{words} {bound:g}" for words, bound, _ in bounds)
         raise ValueError(f"{name} must be {wanted}, not {value}")
+
+
+def is_integer(value: Any) -> bool:
+    """Whether it is an integer of Python or NumPy, and no bool."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def known_number(name: str, hyperparameter: Hyperparameter) -> float | Array:

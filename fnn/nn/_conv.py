@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -219,7 +219,7 @@ def conv_output_size(
     (24, 14)
     """
     check_range("size", size, at_least=1)
-    pads: Padding = padding if isinstance(padding, (str, int)) else (padding,)
+    pads: Any = (padding,) if isinstance(padding, tuple) else padding
     x = jax.ShapeDtypeStruct((1, size, 1), jnp.float32)
     window = sliding_window(x, kernel_size, stride, pads, dilation, name="kernel")
     return window.outputs((size,))[0]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn._types import Array, Shape, check_range
+from fnn._types import Array, Shape, check_range, is_integer
 
 Pair = tuple[int, int]
 Sizes = int | tuple[int, ...]
@@ -74,13 +74,13 @@ def spatial_axes(x: Array | jax.ShapeDtypeStruct) -> int:
 
 def per_axis(value: Sizes, axes: int, name: str) -> tuple[int, ...]:
     """One number for all spatial axes, or one for each."""
-    numbers = (value,) * axes if isinstance(value, int) else tuple(value)
-    if len(numbers) != axes:
+    numbers: Any = value if np.iterable(value) else (value,) * axes
+    if len(numbers) != axes or not all(map(is_integer, numbers)):
         raise ValueError(
             f"{name} must be one integer or a tuple of {axes}, the number of spatial axes, not {value}"
         )
     check_range(name, value, at_least=1)
-    return numbers
+    return tuple(map(int, numbers))
 
 
 def sliding_window(
@@ -113,14 +113,14 @@ def sliding_window(
 
 def explicit_pads(padding: Padding, axes: int) -> tuple[Pair, ...]:
     """Padding in numbers, as one pair for each spatial axis."""
-    pads = ((padding, padding),) * axes if isinstance(padding, int) else padding
-    if isinstance(pads, str) or len(pads) != axes or any(np.shape(pair) != (2,) for pair in pads):
+    pads: Any = padding if np.iterable(padding) else ((padding, padding),) * axes
+    if len(pads) != axes or not all(np.shape(pair) == (2,) and all(map(is_integer, pair)) for pair in pads):
         raise ValueError(
             f'padding must be "SAME", "VALID", an integer, or a pair (before, after) for each of {axes} '
             f"spatial axes, not {padding!r}"
         )
     check_range("padding", padding, at_least=0)
-    return tuple((lo, hi) for lo, hi in pads)
+    return tuple((int(lo), int(hi)) for lo, hi in pads)
 
 
 def shifted(x: Array, window: Window, fill: float = 0.0) -> list[Array]:

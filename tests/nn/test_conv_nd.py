@@ -241,6 +241,18 @@ REFUSED = {
         ),
         r"expected a kernel of shape \(4, 2, 2\) and features, .* got shape \(3, 2, 2, 2\)",
     ),
+    "a bool as a size": (
+        lambda: nn.conv(2, True).init(KEY, jnp.ones((1, 5, 2))),
+        "kernel_size must be one integer or a tuple of 1, the number of spatial axes, not True",
+    ),
+    "half a pixel": (
+        lambda: nn.max_pool((2, 1.5)).apply({}, {}, jnp.ones((1, 4, 4, 2))),
+        r"window must be one integer or a tuple of 2, .* not \(2, 1.5\)",
+    ),
+    "padding of half a pixel": (
+        lambda: nn.conv_output_size(4, 3, padding=0.5),
+        "padding must be .*, an integer, or a pair .* not 0.5",
+    ),
     "vectors": (lambda: nn.conv_transpose(2, 3).init(KEY, jnp.ones((4, 3))), r"expected images .* \(4, 3\)"),
 }
 
@@ -250,6 +262,26 @@ def test_what_does_not_fit_is_refused(name):
     call, problem = REFUSED[name]
     with pytest.raises(ValueError, match=problem):
         call()
+
+
+@pytest.mark.parametrize("integer", [np.int64, np.uint8])
+def test_integers_of_numpy_are_integers(integer):
+    two, pairs = integer(2), tuple(map(tuple, np.array([[1, 0], [0, 1]], integer)))
+    net, same = (
+        nn.serial(
+            nn.conv(n, (n, n), stride=n, padding=n),
+            nn.conv_transpose(n, n, stride=(n, n), padding=pads),
+            nn.max_pool(n),
+            nn.adaptive_avg_pool(n),
+        )
+        for n, pads in ((two, pairs), (2, ((1, 0), (0, 1))))
+    )
+    x = random(2, 5, 5, 3)
+    params, _ = net.init(KEY, x)
+    np.testing.assert_array_equal(net.apply(params, {}, x)[0], same.apply(same.init(KEY, x)[0], {}, x)[0])
+    assert nn.conv_output_size(5, two, stride=two, padding=two) == nn.conv_output_size(
+        5, 2, stride=2, padding=2
+    )
 
 
 def test_global_max_pool():
