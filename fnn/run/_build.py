@@ -80,9 +80,12 @@ class Make:
         if "steps" in function.parameters:
             settings.setdefault("steps", self.steps)
         located = _located(function.call, path)
-        if not function.takes_data:
-            return located(*positional, **settings)
-        return _bound(located, settings)
+        if function.takes_data:
+            return _bound(located, settings)
+        made = located(*positional, **settings)
+        if isinstance(made, fnn.Optimizer):  # which sees the parameters only then
+            return made._replace(init=_located(made.init, path))
+        return made
 
     def _build_all(self, calls: Calls, values: Values, path: str) -> tuple[Any, ...]:
         return tuple(self._build(call, values, f"{path}.{key}") for key, call in calls.items)

@@ -15,6 +15,7 @@ from fnn.nn import LayerError
 from fnn.run._build import Make, call_plainly, make_and_values, numbers_at, with_numbers
 from fnn.run._config import Config, ConfigError
 from fnn.train._fit import check_fit, check_length
+from fnn.train._state import TaskError
 
 
 class Prepared(NamedTuple):
@@ -106,6 +107,8 @@ def blamed_on(section: str) -> Iterator[None]:
         if isinstance(cause, ConfigError):
             raise cause from error
         raise ConfigError(f"{section}.{error.path.replace('/', '.')}", error.problem) from error
+    except TaskError as error:
+        raise ConfigError(f"train.{error.field}", error.problem) from error
     except (ValueError, TypeError, ModuleNotFoundError) as error:
         notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("in the layer")]
         section = "data" if isinstance(error, fnn.DataError) else section

@@ -16,7 +16,7 @@ from fnn._types import check_range
 from fnn.data import DataError, Splits, Visit, moments, to_float
 from fnn.data._split import check_splits
 from fnn.train._evaluate import evaluate, metric_name, unbound
-from fnn.train._state import Batch, Make, TrainState, as_values, init_state, task_at
+from fnn.train._state import Batch, Make, Task, TaskError, TrainState, as_values, init_state, task_at
 from fnn.train._step import StepMetrics, epoch_rows, has_classes, train_chunk, train_step
 
 _CHUNK_STEPS = 100
@@ -251,18 +251,7 @@ def check_fit(
                 f"the data has {classes} classes, so the network must end in (batch, {classes}) outputs, not "
                 f"{shape}{way_out if classes == 2 and outputs.size == size else ''}"
             )
-        names = [metric_name(metric) for metric in task.metrics]
-        for name, metric in zip(names, task.metrics, strict=True):
-            if names.count(name) > 1:
-                raise ValueError(f"two metrics have the name {name}, so one would hide the other")
-            if name == "loss" or (name == "accuracy" and not _is_own(metric)):
-                raise ValueError(f"a metric named {name} would hide the {name} of the run; rename it")
-            measured = metric(outputs, batch.y)
-            if measured.shape not in ((size,), ()):
-                raise ValueError(
-                    f"a metric returns one value per example, shape {(size,)}, or one for all; "
-                    f"{name} returns {measured.shape}"
-                )
+        _check_metrics(task, outputs, batch.y)
         return outputs, train_step(make, hyperparameters, state, batch)
 
     shape: Any = jax.ShapeDtypeStruct
@@ -277,6 +266,23 @@ def check_fit(
         loss = task_at(make, hyperparameters, jnp.zeros((), jnp.int32)).loss
         for where, part in (("training", data.train), ("validation", data.validation)):
             _check_targets(loss, outputs, part.y, f"the {where} part")
+
+
+def _check_metrics(task: Task, outputs: Any, targets: Any) -> None:
+    """Say of metrics which one hides another, or measures something else than examples."""
+    names = [metric_name(metric) for metric in task.metrics]
+    for name, metric in zip(names, task.metrics, strict=True):
+        if names.count(name) > 1:
+            raise TaskError("metrics", f"two metrics have the name {name}, so one would hide the other")
+        if name == "loss" or (name == "accuracy" and not _is_own(metric)):
+            raise TaskError("metrics", f"a metric named {name} would hide the {name} of the run; rename it")
+        measured = metric(outputs, targets)
+        if measured.shape not in (targets.shape[:1], ()):
+            raise TaskError(
+                "metrics",
+                f"a metric returns one value per example, shape {targets.shape[:1]}, or one for all; "
+                f"{name} returns {measured.shape}",
+            )
 
 
 def _check_targets(loss: Any, outputs: Any, targets: Any, where: str) -> None:

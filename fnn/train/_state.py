@@ -16,6 +16,16 @@ from fnn.nn._layer import as_layer
 from fnn.optim import Optimizer, averaged_params
 
 
+class TaskError(ValueError):
+    """A field of a task that does not fit the rest; the message starts with its name."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        """Keep the field apart from the problem: a config has another name for it."""
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
 class Task(NamedTuple):
     """What `make(hyperparameters)` returns, as this or as a plain tuple of its first three fields or more.
 
@@ -43,7 +53,7 @@ class Task(NamedTuple):
         try:
             return partition(params, *self.freeze)
         except ValueError as error:
-            raise ValueError(f"freeze: {error}") from error
+            raise TaskError("freeze", str(error)) from error
 
 
 Make = Callable[[Any], Task | tuple]

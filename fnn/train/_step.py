@@ -15,7 +15,7 @@ from fnn._types import Array, Key
 from fnn.data import Examples, Mixed, Visit, to_float
 from fnn.optim import accuracy, apply_updates
 from fnn.train._mesh import over_data
-from fnn.train._state import Batch, Make, Task, TrainState, as_pytree, network_input, task_at
+from fnn.train._state import Batch, Make, Task, TaskError, TrainState, as_pytree, network_input, task_at
 from fnn.train._watch import Watched, watch
 
 
@@ -75,7 +75,8 @@ def _augmented(task: Task, key: Key, batch: Batch) -> tuple[Array, Mixed | None]
         result = augment(fold_name(key, f"augment/{number}"), x, *visit)
         if isinstance(result, Mixed):
             if mixed is not None:
-                raise ValueError("two augmentations mix the examples of a batch; one of them has to go")
+                problem = "two augmentations mix the examples of a batch; one of them has to go"
+                raise TaskError("augment", problem)
             x, mixed = result.x, result
         else:
             x = result
