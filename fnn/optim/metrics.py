@@ -28,7 +28,7 @@ def accuracy(logits: Array, targets: Array, /) -> Metric:
             the most probable one. Of equal values the first counts.
 
     Returns:
-        Shape (...), float32.
+        Shape (...), float32. Where a logit is NaN, no class is predicted: 0.
 
     Raises:
         ValueError: if the shape or the type of the targets does not fit.
@@ -39,7 +39,8 @@ def accuracy(logits: Array, targets: Array, /) -> Metric:
         >>> accuracy(jnp.array([[0.1, 2.0], [0.3, -1.0]]), jnp.array([1, 1])).tolist()
         [1.0, 0.0]
     """
-    return (jnp.argmax(logits, axis=-1) == _classes(logits, targets)).astype(jnp.float32)
+    right = jnp.argmax(logits, axis=-1) == _classes(logits, targets)
+    return (right & _predicts(logits)).astype(jnp.float32)
 
 
 def top_k_accuracy(logits: Array, targets: Array, /, *, k: int = 5) -> Metric:
@@ -52,7 +53,7 @@ def top_k_accuracy(logits: Array, targets: Array, /, *, k: int = 5) -> Metric:
             k classes do; Keras counts every class whose logit equals the k-th.
 
     Returns:
-        Shape (...), float32.
+        Shape (...), float32; 0 where a logit is NaN.
 
     Raises:
         ValueError: if the shape or the type of the targets does not fit, or k is out of range.
@@ -68,7 +69,8 @@ def top_k_accuracy(logits: Array, targets: Array, /, *, k: int = 5) -> Metric:
     if not 1 <= k <= logits.shape[-1]:
         raise ValueError(f"k must be from 1 to {logits.shape[-1]}, the number of classes, not {k}")
     _, guesses = jax.lax.top_k(logits, k)
-    return jnp.any(guesses == classes[..., None], axis=-1).astype(jnp.float32)
+    right = jnp.any(guesses == classes[..., None], axis=-1)
+    return (right & _predicts(logits)).astype(jnp.float32)
 
 
 def confusion_matrix(logits: Array, targets: Array, /) -> Counts:
@@ -139,6 +141,11 @@ def calibration_error(logits: Array, targets: Array, /, *, bins: int = 15) -> Me
     place = jnp.clip(jnp.ceil(confidence * bins) - 1, 0, bins - 1).astype(jnp.int32)
     gaps = jax.ops.segment_sum(right - confidence, place, bins)  # |B_b| (accuracy - confidence)
     return jnp.sum(jnp.abs(gaps)) / right.size
+
+
+def _predicts(logits: Array) -> Array:
+    """Whether all logits of an example are numbers; argmax and top_k would take NaN for the largest."""
+    return jnp.logical_not(jnp.isnan(logits).any(axis=-1))
 
 
 def _classes(logits: Array, targets: Array) -> Array:

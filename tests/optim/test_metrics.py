@@ -53,6 +53,12 @@ def test_of_equal_logits_the_first_are_among_the_top_k() -> None:
 # --- of all examples together -----------------------------------------------------------------------------
 
 
+def test_logits_that_are_no_numbers_predict_nothing() -> None:
+    logits = jnp.array([[jnp.nan, 0.0, 1.0], [0.0, 1.0, jnp.nan], [0.0, jnp.inf, -jnp.inf]])
+    for metric in (optim.accuracy, lambda logits, y: optim.top_k_accuracy(logits, y, k=3)):
+        assert metric(logits, jnp.array([0, 2, 1])).tolist() == [0, 0, 1]
+
+
 def test_the_confusion_matrix_has_a_row_for_each_true_class() -> None:
     expected = np.zeros((6, 6), int)
     for row, true in zip(LOGITS, TARGETS, strict=True):
