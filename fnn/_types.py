@@ -50,7 +50,8 @@ def check_range(
         return
     numbers = np.asarray(value)
     if numbers.dtype.kind in "USO":
-        raise TypeError(f"{name} must be a number, not {value!r}")
+        wanted = "a number of at most 64 bits" if is_integer(value) else "a number"
+        raise TypeError(f"{name} must be {wanted}, not {value!r}")
     limits = [
         ("at least", at_least, np.greater_equal),
         ("above", above, np.greater),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fnn._types import check_range
 from fnn.data._dataset import Dataset, Examples, check_examples
 from fnn.data._split import Splits, strata
 from fnn.data._standardize import Moments, moments
@@ -58,6 +59,7 @@ def stratified_folds(
     check_examples(dataset.train, dataset.classes, "the training part")
     labels = strata(y)
     classes, sizes = np.unique(labels, return_counts=True)
+    check_range("seed", seed, at_least=0)
     if count < 2:
         raise ValueError(f"cross-validation needs at least 2 folds, not {count}")
     if count > sizes.min():

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fnn._types import check_range
 from fnn.data._dataset import DataError, Dataset, Examples, check_alike, check_examples
 
 
@@ -45,7 +46,7 @@ def split(dataset: Dataset, /, *, validation: float = 0.1, seed: int = 0) -> Spl
 
     Raises:
         ValueError: The size is not positive, not a whole number, not below the number of training examples,
-            or leaves a class without an example in one of the parts.
+            or leaves a class without an example in one of the parts; the seed is below 0.
 
     Example:
         >>> import fnn.data
@@ -63,6 +64,7 @@ def hold_out(
     """The examples that stay for training and those held out; `name` is what the held-out part is called."""
     x, y = examples
     check_examples(examples, classes, "the training part")
+    check_range("seed", seed, at_least=0)
     count = _whole(size, len(x), name)
     labels = strata(y)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]

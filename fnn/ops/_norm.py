@@ -55,7 +55,12 @@ def batch_moments(x: Array, mask: Array | None = None, /) -> tuple[Array, Array,
 
     Returns:
         mean (C,), var (C,) and the scalar m, in float32 at least.
+
+    Raises:
+        ValueError: a batch without values.
     """
+    if x.size == 0:
+        raise ValueError(f"a batch without values has no mean, got shape {x.shape}; leave empty batches out")
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     # The first value of each channel, summed out: indexing would gather a batch that is cut over devices.
     first = jnp.arange(x.shape[0]) == (0 if mask is None else jnp.argmax(mask))

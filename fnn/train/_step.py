@@ -11,7 +11,7 @@ from jax import lax
 
 from fnn._shuffle import permutation
 from fnn._tree import combine, fold_name
-from fnn._types import Array, Key
+from fnn._types import Array, Key, check_range
 from fnn.data import Examples, Mixed, Visit, to_float
 from fnn.optim import accuracy, apply_updates
 from fnn.train._mesh import over_data
@@ -200,7 +200,11 @@ def train_epoch(
         examples: all training examples.
         epoch: its number.
         batch_size: of each step; the last batch may be smaller, its padding masked.
+
+    Raises:
+        ValueError: a batch size below 1.
     """
+    check_range("batch_size", batch_size, at_least=1)
     n = examples.x.shape[0]
     steps = -(-n // batch_size)
     rows, mask = epoch_rows(state.key, epoch, examples=n, batch_size=batch_size, chunk_steps=steps)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fnn.data import Dataset, Examples, split
+from fnn.data import Dataset, Examples, split, stratified_folds
 
 COUNTS = (50, 30, 15, 5)
 CLASSES = ("cat", "dog", "eel", "fox")
@@ -92,6 +92,12 @@ def test_a_class_without_training_examples_is_left_aside():
 def test_bad_sizes(validation, message):
     with pytest.raises(ValueError, match=message):
         split(dataset(), validation=validation)
+
+
+@pytest.mark.parametrize("hold_out", [split, stratified_folds])
+def test_a_seed_below_0(hold_out):
+    with pytest.raises(ValueError, match="seed must be at least 0, not -1"):
+        hold_out(dataset(), seed=-1)
 
 
 def test_the_training_part_is_checked():

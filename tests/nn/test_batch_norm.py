@@ -143,6 +143,14 @@ def test_one_example_alone_is_refused():
         net.apply(learned(), {"mean": jnp.zeros(3), "var": jnp.ones(3)}, jnp.ones((1, 3)), train=True)
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (0, 2, 2, 3), (2, 0, 2, 3)])
+def test_an_empty_batch_is_refused(shape):
+    net, state = nn.batch_norm(), {"mean": jnp.zeros(3), "var": jnp.ones(3)}
+    with pytest.raises(ValueError, match=r"a batch without values has no mean, got shape \("):
+        net.apply(learned(), state, jnp.ones(shape), train=True)
+    assert net.apply(learned(), state, jnp.ones(shape))[0].shape == shape
+
+
 def test_one_example_that_counts_has_a_mean_and_no_variance():
     rows = jnp.array([[1.0, 2.0, 3.0], [9.0, 9.0, 9.0]])
     state = {"mean": jnp.zeros(3), "var": jnp.ones(3)}

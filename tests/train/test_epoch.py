@@ -41,6 +41,13 @@ def test_an_epoch_holds_every_example_once(
     assert np.all((np.asarray(rows) >= 0) & (np.asarray(rows) < examples))
 
 
+def test_batches_of_no_examples_are_refused() -> None:
+    examples = Examples(np.zeros((4, 3), np.float32), np.zeros(4, np.int32))
+    make = softmax_regression.make
+    with pytest.raises(ValueError, match="batch_size must be at least 1, not 0"):
+        train_epoch(make, {}, None, examples, 0, batch_size=0)
+
+
 def test_each_epoch_and_each_run_has_its_own_order() -> None:
     def order(key: Any, epoch: Any) -> list[int]:
         return epoch_rows(key, epoch, examples=50, batch_size=10, chunk_steps=5)[0].ravel().tolist()
