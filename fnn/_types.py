@@ -41,10 +41,12 @@ def check_range(
     above: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
+    integer: bool = False,
 ) -> None:
     """Raise ValueError where a concrete number lies outside its range; NaN lies outside every range.
 
-    Traced values and schedules are not known yet and pass.
+    TypeError where it is no number, or no integer where one is wanted. Traced values and schedules are not
+    known yet and pass.
     """
     if value is None or callable(value) or isinstance(value, jax.core.Tracer):
         return
@@ -52,6 +54,8 @@ def check_range(
     if numbers.dtype.kind in "USO":
         wanted = "a number of at most 64 bits" if is_integer(value) else "a number"
         raise TypeError(f"{name} must be {wanted}, not {value!r}")
+    if integer and numbers.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be an integer, not {value!r}")
     limits = [
         ("at least", at_least, np.greater_equal),
         ("above", above, np.greater),

@@ -7,7 +7,7 @@ come back as they were, bit for bit.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -239,7 +239,7 @@ def at_least_float32(name: str, x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def strength(name: str, value: Hyperparameter, **limits: float) -> float | Array:
+def strength(name: str, value: Hyperparameter, **limits: Any) -> float | Array:
     """The number that a hyperparameter is, within its limits where it is known."""
     check_range(name, value, **limits)
     return known_number(name, value)

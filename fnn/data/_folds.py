@@ -59,7 +59,7 @@ def stratified_folds(
     check_examples(dataset.train, dataset.classes, "the training part")
     labels = strata(y)
     classes, sizes = np.unique(labels, return_counts=True)
-    check_range("seed", seed, at_least=0)
+    check_range("seed", seed, at_least=0, integer=True)
     if count < 2:
         raise ValueError(f"cross-validation needs at least 2 folds, not {count}")
     if count > sizes.min():

@@ -64,7 +64,7 @@ def hold_out(
     """The examples that stay for training and those held out; `name` is what the held-out part is called."""
     x, y = examples
     check_examples(examples, classes, "the training part")
-    check_range("seed", seed, at_least=0)
+    check_range("seed", seed, at_least=0, integer=True)
     count = _whole(size, len(x), name)
     labels = strata(y)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]

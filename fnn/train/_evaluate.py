@@ -39,7 +39,7 @@ def predict(
     Raises:
         ValueError: a batch size below 1, or no inputs.
     """
-    check_range("batch_size", batch_size, at_least=1)
+    check_range("batch_size", batch_size, at_least=1, integer=True)
     check_range("the number of inputs", len(x), at_least=1)
     task = task_at(make, hyperparameters, state.step)
     params = evaluation_params(task, state)

@@ -116,6 +116,7 @@ def fit(
 
     Raises:
         ValueError: settings or shapes that do not fit.
+        TypeError: settings of another type, or a `make` that returns something else.
         Diverged: the loss became NaN or infinite.
 
     >>> import fnn
@@ -129,7 +130,7 @@ def fit(
     """
     check_splits(data)
     check_fit(make, hyperparameters, data, epochs=epochs, batch_size=batch_size, patience=patience)
-    check_range("seed", seed, at_least=0, at_most=2**32 - 1)  # as many as JAX tells apart
+    check_range("seed", seed, at_least=0, at_most=2**32 - 1, integer=True)  # as many as JAX tells apart
     train, validation = data.train, data.validation
     n = len(train.x)
     batch_size = n if batch_size == "all" else batch_size
@@ -137,7 +138,7 @@ def fit(
     chunks = -(-steps // _CHUNK_STEPS)
     chunk_steps = -(-steps // chunks)
     if watch_every is not None:
-        check_range("watch_every", watch_every, at_least=1)
+        check_range("watch_every", watch_every, at_least=1, integer=True)
         watch_every = min(watch_every, chunk_steps)
         chunk_steps = -(-chunk_steps // watch_every) * watch_every
         chunks = -(-steps // chunk_steps)
@@ -194,10 +195,10 @@ def steps_of_run(examples: int, *, epochs: int, batch_size: int | Literal["all"]
     Raises:
         ValueError: no epochs, or a batch that is empty or larger than the training examples.
     """
-    check_range("epochs", epochs, at_least=1)
+    check_range("epochs", epochs, at_least=1, integer=True)
     if batch_size == "all":
         return epochs
-    check_range("batch_size", batch_size, at_least=1)
+    check_range("batch_size", batch_size, at_least=1, integer=True)
     if batch_size > examples:
         raise ValueError(
             f'batch_size {batch_size} exceeds the {examples} training examples; "all" takes all of them'
@@ -213,7 +214,7 @@ def check_length(
     Raises:
         ValueError: a length that is out of range.
     """
-    check_range("patience", patience, at_least=1)
+    check_range("patience", patience, at_least=1, integer=True)
     return steps_of_run(examples, epochs=epochs, batch_size=batch_size)
 
 

@@ -14,6 +14,7 @@ from fnn.data import Mixed, Moments, Visit, standardize, to_float
 from fnn.nn import Layer, lsuv
 from fnn.nn._layer import as_layer
 from fnn.optim import Optimizer, averaged_params
+from fnn.optim.transforms import check_optimizer
 
 
 class TaskError(ValueError):
@@ -85,9 +86,20 @@ def as_values(hyperparameters: Any) -> Any:
 
     Schedules stay schedules: those of fnn are pytrees whose end-points become arrays too, any other
     function of the step becomes one without leaves.
+
+    Raises:
+        TypeError: a string among them.
     """
 
-    return jax.tree.map(lambda number: jnp.asarray(number, jnp.float32), as_pytree(hyperparameters))
+    def value(number: Any) -> Array:
+        if isinstance(number, str):
+            raise TypeError(
+                f"hyperparameters are numbers and schedules, and not {number!r}; what is structure, `make` "
+                "knows by itself"
+            )
+        return jnp.asarray(number, jnp.float32)
+
+    return jax.tree.map(value, as_pytree(hyperparameters))
 
 
 def as_pytree(hyperparameters: Any) -> Any:
@@ -106,7 +118,30 @@ def task_at(make: Make, hyperparameters: Any, step: Array) -> Task:
     An optimizer that should see a schedule whole, as Nesterov's momentum does, is given it inside `make`.
     """
     values = jax.tree.map(lambda h: h(step) if callable(h) else h, hyperparameters, is_leaf=callable)
-    task = Task(*make(values))
+    return _task(make(values))
+
+
+def _task(made: Any) -> Task:
+    """What `make` returned, as a task.
+
+    Raises:
+        TypeError: what does not make one.
+        TaskError: a field that is no tuple.
+    """
+    if not isinstance(made, (tuple, list)) or len(made) < 3:
+        raise TypeError(f"make must return (net, loss, optimizer) or a Task, not {type(made).__name__}")
+    task = Task(*made)
+    if not callable(task.loss):
+        raise TypeError(
+            "make must return (net, loss, optimizer), whose loss is a function of outputs and targets, not "
+            f"{type(task.loss).__name__}"
+        )
+    check_optimizer("a task", task.optimizer)
+    for field in Task._fields[3:]:
+        value = getattr(task, field)
+        if not isinstance(value, (tuple, list)):
+            name = getattr(value, "__name__", repr(value))
+            raise TaskError(field, f"a tuple is wanted, not {name}; a comma makes one of it, ({name},)")
     return task._replace(net=as_layer(task.net))
 
 

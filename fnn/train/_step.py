@@ -204,7 +204,7 @@ def train_epoch(
     Raises:
         ValueError: a batch size below 1.
     """
-    check_range("batch_size", batch_size, at_least=1)
+    check_range("batch_size", batch_size, at_least=1, integer=True)
     n = examples.x.shape[0]
     steps = -(-n // batch_size)
     rows, mask = epoch_rows(state.key, epoch, examples=n, batch_size=batch_size, chunk_steps=steps)

@@ -508,6 +508,66 @@ def test_settings_that_do_not_fit_are_refused_before_anything_is_compiled(name: 
     assert compiled_by(refused)[1] == 0
 
 
+def returning(*fields: Any) -> Callable:
+    return lambda hyperparameters: fields
+
+
+NET, LOSS, SGD = fnn.linear(4), fnn.softmax_cross_entropy, fnn.sgd(0.1)
+MISUSED: dict[str, tuple[Callable, Any, dict[str, Any], str]] = {
+    "an optimizer that was not called": (
+        returning(NET, LOSS, fnn.adam),
+        {},
+        {},
+        "a task takes optimizers, not adam; an optimizer's function has to be called",
+    ),
+    "loss and optimizer swapped": (
+        returning(NET, SGD, LOSS),
+        {},
+        {},
+        "make must return (net, loss, optimizer), whose loss is a function of outputs and targets, not Optimizer",
+    ),
+    "the net alone": (
+        lambda hyperparameters: NET,
+        {},
+        {},
+        "make must return (net, loss, optimizer) or a Task, not Layer",
+    ),
+    "a string to freeze": (
+        returning(NET, LOSS, SGD, (), (), (), "kernel"),
+        {},
+        {},
+        "freeze: a tuple is wanted, not 'kernel'; a comma makes one of it, ('kernel',)",
+    ),
+    "one penalty": (
+        returning(NET, LOSS, SGD, fnn.l2),
+        {},
+        {},
+        "penalties: a tuple is wanted, not l2; a comma makes one of it, (l2,)",
+    ),
+    "a string among hyperparameters": (
+        returning(NET, LOSS, SGD),
+        {"activation": "relu"},
+        {},
+        "hyperparameters are numbers and schedules, and not 'relu'",
+    ),
+    "half an epoch": (returning(NET, LOSS, SGD), {}, {"epochs": 1.5}, "epochs must be an integer, not 1.5"),
+    "a batch of floats": (
+        returning(NET, LOSS, SGD),
+        {},
+        {"batch_size": 8.0},
+        "batch_size must be an integer, not 8.0",
+    ),
+    "half a seed": (returning(NET, LOSS, SGD), {}, {"seed": 1.5}, "seed must be an integer, not 1.5"),
+}
+
+
+@pytest.mark.parametrize("name", MISUSED)
+def test_misuse_is_one_sentence(name: str) -> None:
+    make, hyperparameters, options, message = MISUSED[name]
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(message)}"):
+        fit(make, hyperparameters, blobs(16), **{"epochs": 1, "batch_size": 8, **options})
+
+
 def regression(targets: np.ndarray, **changed: Any) -> Splits:
     data = blobs(12, 12)
     parts = {name: getattr(data, name)._replace(y=targets) for name in ("train", "validation")}
