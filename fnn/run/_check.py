@@ -59,7 +59,7 @@ def check_config(config: Config) -> fnn.Checked:
     """
     prepared = prepare(config)
     make, values = make_and_values(with_numbers(config, prepared.make, max), prepared.make.steps)
-    settings = {name: prepared.settings[name] for name in ("batch_size", "standardize")}
+    settings = {name: prepared.settings[name] for name in ("batch_size", "standardize", "lsuv")}
     return fnn.check(make, values, prepared.data, seed=config.seed, **settings)
 
 

@@ -33,7 +33,8 @@ STYLES = {"PASS": "green", "WARN": "yellow", "FAIL": "red", "SKIP": "dim"}
 
 # How other frameworks' files name the columns.
 _COLUMNS: dict[str, tuple[str, ...]] = {
-    "step": ("step", "epoch", "iteration", "iter", "global_step"),
+    "step": ("step", "global_step", "iteration", "iter", "epoch"),
+    "epoch": ("epoch",),
     "loss": ("loss", "train_loss", "training_loss", "train/loss"),
     "accuracy": ("accuracy", "train_accuracy", "training_accuracy", "acc", "train_acc", "train/accuracy"),
     "validation_loss": ("validation_loss", "val_loss", "valid_loss", "val/loss", "eval_loss"),
@@ -72,7 +73,8 @@ class Recorder:
         if progress.fit is not None and (
             progress.epoch % self._probe_every == 0 or progress.step == progress.steps
         ):
-            x = self._prepared.data.train.x[:_PROBED]
+            x = self._prepared.data.train.x
+            x = x[np.arange(min(len(x), _PROBED)) * len(x) // min(len(x), _PROBED)]  # spread: some are sorted
             found = _probe(self._prepared.make, as_values(self._prepared.values), progress.fit.last, x)
             self._write([{"step": progress.step, "probe": jax.tree.map(float, jax.device_get(found))}])
 
@@ -187,31 +189,45 @@ def _columns(rows: Sequence[Mapping[str, Any]], path: Path) -> fnn.Curves:
             f"{', '.join(names) or 'none'}{hint}",
         )
 
-    def column(which: str) -> np.ndarray:
+    def column(which: str) -> tuple[np.ndarray, list[Mapping[str, Any]]]:
+        """The numbers of a column, and the rows that have them."""
         name = known[which]
         if name is None:
-            return np.zeros(0)
-        given = [place for place, row in enumerate(rows) if row.get(name) not in (None, "")]
-        values = np.array([_float(rows[place][name], f"{path}, {name}") for place in given])
+            return np.zeros(0), []
+        having = [row for row in rows if name in row]  # a JSON record without it is about something else
+        given = [place for place, row in enumerate(having) if row[name] not in (None, "")]
         # Some write a blank for NaN, others where a row is about something else. Blanks to the end, more
         # than ever before, are numbers that are none.
-        gaps = np.diff([-1, *given, len(rows)])
-        if given and gaps[-1] > 1 + gaps[:-1].max():
-            values = np.append(values, np.nan)
-        return (
-            values / 100 if "accuracy" in which and np.nanmax(values, initial=0) > 1 else values
-        )  # in percent
+        gaps = np.diff([-1, *given, len(having)])
+        lost = [given[-1] + 1] if given and gaps[-1] > 1 + gaps[:-1].max() else []
+        values = [_float(having[place][name], f"{path}, {name}") for place in given] + [math.nan] * len(lost)
+        return np.array(values), [having[place] for place in [*given, *lost]]
 
-    loss = column("loss")
-    steps = column("step")
+    def numbers(rows: list[Mapping[str, Any]], name: Any) -> np.ndarray:
+        """What stands beside the losses; NaN where nothing does."""
+        cells = [None if name is None else row.get(name) for row in rows]
+        return np.array(
+            [math.nan if cell in (None, "") else _float(cell, f"{path}, {name}") for cell in cells]
+        )
+
+    loss, rows_of_losses = column("loss")
+    steps, epochs = (numbers(rows_of_losses, known[name]) for name in ("step", "epoch"))
+    right, held = column("accuracy")[0], column("validation_accuracy")[0]
+    in_percent = any(value > 1.001 for value in (*right, *held))  # means of 1 may be rounded up
+    unit = 100 if in_percent else 1
     return fnn.Curves(
-        steps if len(steps) == len(loss) else np.arange(1.0, len(loss) + 1),
+        steps if np.isfinite(steps).all() else np.arange(1.0, len(loss) + 1),
         loss,
-        column("accuracy"),
-        column("validation_loss"),
-        column("validation_accuracy"),
-        whole_epochs=known["step"] is None or "epoch" in str(known["step"]).lower(),
+        right / unit,
+        column("validation_loss")[0],
+        held / unit,
+        whole_epochs=known["step"] is None or _one_each(epochs),
     )
+
+
+def _one_each(epochs: np.ndarray) -> bool:
+    """Whether losses are means over epochs: there is one for each."""
+    return np.isfinite(epochs).all() and (epochs % 1 == 0).all() and len(set(epochs)) == len(epochs)
 
 
 def _float(cell: Any, where: str) -> float:

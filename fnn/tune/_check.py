@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxprs_in_params
 
 from fnn.data import Examples, Splits, Visit, moments
 from fnn.data._split import check_splits
@@ -69,6 +70,7 @@ def check(
     *,
     batch_size: int | Literal["all"] = 128,
     standardize: bool = True,
+    lsuv: bool = False,
     seed: int = 0,
 ) -> Checked:
     """Look at data, network, loss and optimizer before they are trained, in seconds.
@@ -81,7 +83,7 @@ def check(
         make, hyperparameters, data: see `fnn.fit`. A schedule among the hyperparameters counts with its
             largest value of the first 10,000 steps.
         batch_size: of the run. Rates are tried with batches of 32; above 512 they are not judged.
-        standardize, seed: see `fnn.fit`.
+        standardize, lsuv, seed: see `fnn.fit`.
 
     Raises:
         ValueError: what does not fit together.
@@ -104,14 +106,16 @@ def check(
     batch, sample = _take(data.train, order[:BATCH]), tiny_sample(data.train)
     batches = short_batches(data.train, order)
     with ThreadPoolExecutor() as pool:  # most of the time is compiling, and one program leaves cores idle
-        pool.submit(_init.lower(make, values, key, batch.x, means).compile)
+        pool.submit(_init.lower(make, values, key, batch.x, means, rescale=lsuv).compile)
         numbers, evidence = of_data(data, means, seed=seed)
-        draw = _init.eval_shape(make, values, key, batch.x, means)
+        draw = _init.eval_shape(make, values, key, batch.x, means, rescale=lsuv)
         stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((DRAWS, *leaf.shape), leaf.dtype), draw)
         pool.submit(_at_start.lower(make, values, stacked, batch).compile)
         pool.submit(_range_test.lower(make, values, draw, batches, 1.0).compile)
         pool.submit(_overfit.lower(make, values, OVERFIT_FACTORS[0], draw, sample).compile)
-        draws = [_init(make, values, key, batch.x, means) for key in jax.random.split(key, DRAWS)]
+        draws = [
+            _init(make, values, key, batch.x, means, rescale=lsuv) for key in jax.random.split(key, DRAWS)
+        ]
         numbers["gradients"] = _gradient_error(make, values, draws, _take(data.train, order[:4]))
 
     starts = jax.tree.map(_stacked, *draws)
@@ -131,7 +135,7 @@ def check(
     losses, blank = jax.device_get(_range_test(make, values, draws[0], batches, 1.0))
     best = suggested(losses)
     numbers |= rate_numbers(losses)
-    says = f"{best:.3g} times the configured rate fell fastest"
+    says = f"{best:.3g} times the configured rate is suggested"
     if start["penalty_size"] > _SMALL_PENALTY:
         free, _ = jax.device_get(_range_test(make, values, draws[0], batches, 0.0))
         if suggested(free) != best:
@@ -193,8 +197,15 @@ def rate_numbers(losses: np.ndarray) -> dict[str, float]:
 
 
 def suggested(losses: np.ndarray) -> float:
-    """The factor of `RANGE` that reached the lowest loss, the smallest where every run diverged."""
-    return RANGE[int(np.nanargmin(losses))]
+    """The largest factor of `RANGE` whose loss is within a tenth of the lowest, the smallest if all diverged.
+
+    The lowest loss of a few steps is that of a rate which is too small for a whole run.
+
+    Source: Wu et al. (2018), "Understanding Short-Horizon Bias in Stochastic Meta-Optimization".
+    """
+    low = np.nanmin(losses)
+    good = [f for f, loss in zip(RANGE, losses, strict=True) if loss <= low + 0.1 * abs(low)]
+    return max(good) if math.isfinite(low) else RANGE[0]
 
 
 def tiny_sample(examples: Examples) -> Any:
@@ -212,7 +223,7 @@ def _learnt_by_heart(make: Make, values: Any, state: TrainState, sample: Any) ->
     for factor in OVERFIT_FACTORS:
         right, excess = map(float, _overfit(make, values, factor, state, sample))
         tried.append((right, excess, factor))
-        if excess <= 0.01 and not right < 1:
+        if math.isnan(excess) or (excess <= 0.01 and not right < 1):
             return tried[-1]
     return max(tried, key=lambda t: (0 if math.isnan(t[0]) else t[0], -t[1]))
 
@@ -223,7 +234,7 @@ def _gradient_error(make: Make, values: Any, draws: list[TrainState], examples: 
     Taken beside the initial values, not at them: where a layer's inputs are 0 and its biases too, a ReLU
     begins exactly on its kink. A step over a kink shows as an error too, but by chance, and rarely where it
     is short: a large one is looked for again from other initial values, three times at most, and the smallest
-    counts.
+    counts. NaN where a part of the network or the loss asks for less than float64.
     """
     errors: list[float] = []
     random = np.random.default_rng(0)
@@ -237,12 +248,27 @@ def _gradient_error(make: Make, values: Any, draws: list[TrainState], examples: 
             outputs, _ = net.apply(params, state.state, x, train=True, key=state.key)
             return task.loss(outputs, examples.y).mean()
 
-        if not jax.tree.leaves(params):
+        if not jax.tree.leaves(params) or _rounds(loss, params):
             return math.nan
         errors.append(check_gradients(loss, params, step=1e-7, samples=3).largest)
         if errors[-1] <= CHECKS["gradients"].warn:
             break
     return min(errors)
+
+
+def _rounds(function: Any, params: Any) -> bool:
+    """Whether a function of float64 arrays computes some of it in a narrower type."""
+    with jax.enable_x64(True):
+        program = jax.make_jaxpr(function)(params)
+    waiting = [program.jaxpr]
+    while waiting:
+        for equation in waiting.pop().eqns:
+            waiting += jaxprs_in_params(equation.params)
+            if equation.primitive.name == "convert_element_type":
+                taken, made = equation.invars[0].aval.dtype, equation.outvars[0].aval.dtype
+                if taken == jnp.float64 and jnp.issubdtype(made, jnp.floating) and made != taken:
+                    return True
+    return False
 
 
 def _take(examples: Examples, rows: np.ndarray) -> Any:
@@ -269,7 +295,7 @@ def _stacked(*leaves: Any) -> Any:
     return jnp.stack(leaves) if is_key else np.stack(leaves)
 
 
-_init = jax.jit(init_state, static_argnums=0)
+_init = jax.jit(init_state, static_argnums=0, static_argnames="rescale")
 _at_start = jax.jit(at_start, static_argnums=0)
 _range_test = jax.jit(range_test, static_argnums=0)
 _overfit = jax.jit(overfit, static_argnums=0)

@@ -86,7 +86,7 @@ def of_curves(curves: Curves) -> tuple[dict[str, float], dict[str, str]]:
             f"the largest from {smooth[place]:.3g} to {smooth[place + 1]:.3g} at step {steps[place]:g}"
         )
     if fall > 0.2 * scale and len(smooth) >= 10 and not curves.whole_epochs:
-        numbers |= _shape(steps, smooth, start, low, end)
+        numbers |= _shape(steps - curves.steps[0], smooth, start, low, end)
         evidence["late_fall"] = f"the loss falls from {start:.3g} to {low:.3g}"
         evidence["high_plateau"] = f"{start:.3g} at the start, {end:.3g} at the end"
     if len(curves.highest) == len(loss) > 10:
@@ -103,7 +103,7 @@ def of_curves(curves: Curves) -> tuple[dict[str, float], dict[str, str]]:
 
 
 def _shape(steps: np.ndarray, smooth: np.ndarray, start: float, low: float, end: float) -> dict[str, float]:
-    """Where the fall happens, and what is left after a steep one."""
+    """Where the fall happens, in steps from the first that is known, and what is left after a steep one."""
     fall = start - low
 
     def time(part: float) -> float:

@@ -12,6 +12,7 @@ from fnn.train._state import network_input
 from fnn.train._step import has_classes
 
 _PROBED = 2000  # examples for what needs not all of them
+_FAR = 12.0  # standard errors ahead of guessing, which who is always right must be for labels to be judged
 
 
 def of_data(
@@ -55,7 +56,8 @@ def of_data(
         evidence["data_balance"] = (
             f"{sizes.min():,} of {names[sizes.argmin()]}, {sizes.max():,} of {names[sizes.argmax()]}"
         )
-        numbers["data_labels"], evidence["data_labels"] = label_agreement(inputs, y[some])
+        agreement, evidence["data_labels"] = label_agreement(inputs, y[some])
+        numbers["data_labels"] = agreement if farthest(y[some]) > _FAR else math.nan
     return numbers, evidence
 
 
@@ -70,8 +72,17 @@ def label_agreement(inputs: np.ndarray, y: np.ndarray) -> tuple[float, str]:
     distance[distance <= 1e-9 * squares.mean()] = np.inf
     right = float((y[distance.argmin(1)] == y).mean())
     guess = same_class(y)
-    error = math.sqrt(max(guess * (1 - guess), 1e-9) / len(y))
-    return (right - guess) / error, f"right for {right:.1%}, guessing for {guess:.1%}"
+    return (right - guess) / _error(guess, len(y)), f"right for {right:.1%}, guessing for {guess:.1%}"
+
+
+def farthest(y: np.ndarray) -> float:
+    """How far a neighbour that is always right is ahead of guessing: not far where nearly all are alike."""
+    guess = same_class(y)
+    return (1 - guess) / _error(guess, len(y))
+
+
+def _error(guess: float, examples: int) -> float:
+    return math.sqrt(max(guess * (1 - guess), 1e-9) / examples)
 
 
 def same_class(y: np.ndarray) -> float:

@@ -57,6 +57,7 @@ def at_start(
 
 _OVER_DRAWS: dict[str, Callable[[Array], Array]] = {
     "output_probabilities": jnp.max,
+    "initial_loss": lambda excess: jnp.abs(excess.mean()),
     # What one draw has by bad luck is no mistake of the network.
     "zero_gradient": jnp.min,
     "dead_at_start": jnp.min,
@@ -97,12 +98,12 @@ def _one_start(
     ((loss, (outputs, after, signal, layers)), grads), (_, later) = first, second
     pull = jax.grad(penalty)(trained)
     sizes = jnp.stack(
-        [penalty(jax.tree.map(lambda w, size=size: size * w, trained)) for size in (0, 1, 10, 100)]
+        [penalty(jax.tree.map(lambda w, size=size: size * w, trained)) for size in (1, 10, 100)]
     )
     has_penalty = bool(task.penalties)
     numbers = {
         "loss": loss,
-        "loss_with_penalty": loss + sizes[1],
+        "loss_with_penalty": loss + sizes[0],
         "penalty_sign": jnp.where(has_penalty, jnp.diff(sizes).min() / jnp.abs(loss), jnp.nan),
         "penalty_size": jnp.where(has_penalty, global_norm(pull) / global_norm(grads), jnp.nan),
         "zero_gradient": _share(
@@ -114,7 +115,7 @@ def _one_start(
         ),
         "noise": _noise(task.net, quiet, state, x, outputs),
         **signal,
-        **(_outputs(task, outputs, y, loss) if has_classes(y) else {}),
+        **(_outputs(task, outputs, y, loss) if has_classes(y) else _of_numbers(task, outputs, y)),
     }
     return numbers, layers, grads
 
@@ -142,8 +143,18 @@ def _outputs(task: Task, outputs: Array, y: Array, loss: Array) -> dict[str, Arr
         "loss_target": ((slope.argmin(-1) == y) & sloped).sum() / sloped.sum(),
         "logit_variance": where_softmax(variance),
         "expected_loss": where_softmax(expected),
-        "initial_loss": where_softmax(jnp.abs(loss - expected) / jnp.log(classes)),
+        "initial_loss": where_softmax((loss - expected) / jnp.log(classes)),
     }
+
+
+def _of_numbers(task: Task, outputs: Array, y: Array) -> dict[str, Array]:
+    """Whether the loss falls where the outputs of larger targets rise, all outputs being alike at first."""
+    if y.shape != outputs.shape:
+        return {}
+    alike = jnp.broadcast_to(outputs.mean(0), outputs.shape)
+    slope = jax.grad(lambda outputs: task.loss(outputs, y).sum())(alike)
+    together = ((slope - slope.mean(0, keepdims=True)) * (y - y.mean(0, keepdims=True))).sum(0)
+    return {"loss_target": (together < 0).sum() / (together != 0).sum()}
 
 
 def _layers(
@@ -360,7 +371,7 @@ def overfit(
     Returns:
         The accuracy at the end (NaN without classes), and how far the mean loss is above the lowest that any
         outputs have: with label smoothing that is not 0. Without classes it is relative to the loss at the
-        start.
+        start, and NaN where the loss fell below what was taken for the lowest.
     """
     task = task_at(make, hyperparameters, state.step)
     net, optimizer = without_noise(task.net), scaled_optimizer(task.optimizer, factor)
@@ -393,7 +404,8 @@ def overfit(
     nothing = jnp.asarray(jnp.inf, jnp.float32)
     start = (0, trained, optimizer.init(trained), nothing, jnp.zeros((), jnp.float32))
     *_, excess, right = lax.while_loop(unfinished, step, start)
-    return right, jnp.where(jnp.isnan(excess), jnp.inf, excess)
+    excess = jnp.where(jnp.isnan(excess), jnp.inf, excess)
+    return right, excess if has_classes(y) else jnp.where(excess < -0.01, jnp.nan, excess)
 
 
 def _lowest_loss(task: Task, outputs: Any, y: Array) -> Array:
@@ -406,7 +418,7 @@ def _lowest_loss(task: Task, outputs: Any, y: Array) -> Array:
             return jnp.zeros(())
         are_shares = jnp.all(y >= 0) & jnp.allclose(y.sum(-1), 1, atol=1e-4)
         # Logits of a softmax, of a sigmoid, and the shares themselves: the loss tells which it wants.
-        best = (jnp.log(y + 1e-9), jnp.log(y + 1e-9) - jnp.log1p(1e-9 - y), y)
+        best = (jnp.log(y + 1e-9), jnp.log(y + 1e-9) - jnp.log(1 - y + 1e-9), y)
         lowest = jnp.min(jnp.stack([task.loss(outputs, y).mean() for outputs in best]))
         return jnp.where(are_shares, lowest, 0.0)
     right = jax.nn.one_hot(y, outputs.shape[-1], dtype=outputs.dtype)

@@ -84,12 +84,13 @@ CHECKS: dict[str, Check] = {
         "Goodfellow, Bengio and Courville (2016), Deep Learning, section 6.2.2",
     ),
     "loss_target": Check(
-        "start", "the share of examples whose loss falls fastest where the right class's output rises",
+        "start", "the share of examples whose loss falls fastest where the right class's output rises; of "
+        "outputs that are numbers, the share for which it falls as those of larger targets rise",
         0.9, 0.5, "low", "look at the loss: its sign, its order of arguments, its numbering of classes",
         _CS231N,
     ),
     "penalty_sign": Check(
-        "start", "the smallest rise of the penalty over the loss as parameters grow to 1, 10, 100 times",
+        "start", "the smallest rise of the penalty over the loss as parameters grow to 10 and to 100 times",
         0.0, 0.0, "low", "turn the sign of the penalty: it rewards large parameters",
         _CS231N,
     ),

@@ -1,6 +1,7 @@
 """`fnn check`: configs, runs and curves of other frameworks; what `fnn train` records for it."""
 
 import json
+import math
 import shutil
 import sys
 
@@ -101,7 +102,7 @@ def test_accuracies_in_percent_and_ragged_rows_are_read(tmp_path, monkeypatch, c
     found = {f["id"]: f for f in json.loads(output)["findings"]}
     assert code == 0
     assert found["overfitting"]["value"] <= 0.01
-    assert found["barely_moves"]["verdict"] == "PASS"  # by steps, so that the start was seen
+    assert "barely_moves" not in found  # one loss for each epoch is a mean over it, so the start was not seen
 
 
 def test_a_diverged_curve_fails(tmp_path, monkeypatch, capsys):
@@ -115,8 +116,8 @@ def test_a_diverged_curve_fails(tmp_path, monkeypatch, capsys):
 
 BLANKS = {
     # As pandas writes NaN, from the fifth of nine epochs on; and as JSON does.
-    "lost.csv": ("epoch,loss,val_loss\n" + "".join(f"{e},{3 - e / 4 if e < 5 else ''},2\n" for e in range(9)), "step 6"),
-    "lost.jsonl": ("".join(f'{{"epoch": {e}, "loss": {3 - e / 4 if e < 5 else "null"}}}\n' for e in range(9)), "step 6"),
+    "lost.csv": ("epoch,loss,val_loss\n" + "".join(f"{e},{3 - e / 4 if e < 5 else ''},2\n" for e in range(9)), "step 5"),
+    "lost.jsonl": ("".join(f'{{"epoch": {e}, "loss": {3 - e / 4 if e < 5 else "null"}}}\n' for e in range(9)), "step 5"),
     "held.csv": ("epoch,loss,val_loss\n" + "".join(f"{e},{3 - e / 4},{2 if e < 5 else ''}\n" for e in range(9)),
                  "in validation after epoch 6"),
     # A row for training, a row for validation, and one for the test: nothing is missing.
@@ -150,6 +151,40 @@ def test_tables_of_other_names_are_read(tmp_path, name, separator, monkeypatch, 
     code, output, _ = run(monkeypatch, capsys, "check", path, "--json")
     assert code == 0
     assert "overfitting" in output
+
+
+def judged_file(path, text, monkeypatch, capsys) -> dict:
+    path.write_text(text)
+    _, output, _ = run(monkeypatch, capsys, "check", path, "--json")
+    return {f["id"]: f for f in json.loads(output)["findings"]}
+
+
+def test_json_records_about_something_else_are_no_lost_losses(tmp_path, monkeypatch, capsys):
+    """As Hugging Face's Trainer logs: losses, an evaluation, and a summary; steps are those of the losses."""
+    losses = [{"loss": 3 - k / 10, "epoch": k / 20, "step": 50 * k} for k in range(20)]
+    losses[14]["loss"] = None
+    more = [{"eval_loss": 0.9, "step": 950}, {"train_runtime": 9.0, "step": 950}]
+    sound = [record for record in losses if record["loss"]] + more
+    lost = [*losses[:10], *more, *losses[10:14], {"loss": math.nan, "step": 700}, *losses[15:]]
+    texts = ["\n".join(map(json.dumps, records)) for records in (sound, lost)]
+    assert judged_file(tmp_path / "a.jsonl", texts[0], monkeypatch, capsys)["diverged"]["verdict"] == "PASS"
+    found = judged_file(tmp_path / "b.jsonl", texts[1], monkeypatch, capsys)["diverged"]
+    assert found["why"].endswith("no number at step 700")
+
+
+def test_one_loss_for_each_epoch_is_a_mean_over_it_whatever_the_steps(tmp_path, monkeypatch, capsys):
+    rows = "".join(f"{e},{430 * e},{0.46 - 0.002 * e}\n" for e in range(12))
+    each = judged_file(tmp_path / "a.csv", "epoch,step,loss\n" + rows, monkeypatch, capsys)
+    assert "barely_moves" not in each
+    again = "".join(f"{e // 2},{430 * e},{0.46 - 0.002 * e}\n" for e in range(12))
+    several = judged_file(tmp_path / "b.csv", "epoch,step,loss\n" + again, monkeypatch, capsys)
+    assert several["barely_moves"]["verdict"] == "FAIL"
+
+
+def test_an_accuracy_that_was_rounded_above_1_is_not_in_percent(tmp_path, monkeypatch, capsys):
+    rows = "".join(f"{e},{2 * 0.8**e},{1.0000001 if e == 11 else 0.99},0.55\n" for e in range(12))
+    text = "epoch,loss,accuracy,val_accuracy\n" + rows
+    assert judged_file(tmp_path / "a.csv", text, monkeypatch, capsys)["overfitting"]["value"] > 0.4
 
 
 def test_text_that_is_not_utf_8_is_said_to_be(tmp_path, monkeypatch, capsys):

@@ -60,6 +60,11 @@ def test_a_cliff_comes_late_and_an_exponential_does_not():
     assert judged(0.1 + 2.2 * np.exp(-STEPS / 100))["late_fall"].value == pytest.approx(0.15, abs=0.07)
 
 
+def test_a_curve_that_begins_late_is_judged_as_one_that_begins_at_0():
+    loss = 0.1 + 2.2 * np.exp(-STEPS / 100)
+    assert judged(loss, steps=STEPS + 10_000)["late_fall"].value == judged(loss)["late_fall"].value
+
+
 def test_the_gap_is_counted_beyond_its_standard_error():
     epochs = np.ones(20)
     found = judged(FALL, accuracy=epochs, validation_accuracy=0.8 * epochs, validation_examples=400)

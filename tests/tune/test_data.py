@@ -69,6 +69,18 @@ def test_a_nearest_neighbour_tells_labels_that_fit_from_shuffled_ones():
     assert abs(shuffled) < 3
 
 
+def test_labels_of_nearly_one_class_are_not_judged():
+    """Who is always right is then hardly ahead of guessing."""
+    x, _ = clusters(1000)
+    rare = (np.arange(1000) < 12).astype(np.int32)
+    x[rare == 1] += 100
+    numbers, evidence = of_data(splits(x, rare, x[:4] + 1, rare[:4]), None)
+    assert evidence["data_labels"] == "right for 100.0%, guessing for 97.6%"
+    assert math.isnan(numbers["data_labels"])
+    even, _ = of_data(splits(*clusters(1000), x[:4] + 1, rare[:4]), None)
+    assert even["data_labels"] == pytest.approx(0.5 / math.sqrt(0.25 / 1000))
+
+
 def test_the_agreement_is_that_of_loops_over_all_pairs():
     random = np.random.default_rng(3)
     x, y = random.normal(size=(30, 4)), random.integers(0, 3, 30)

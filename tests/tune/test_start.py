@@ -285,6 +285,47 @@ def test_probabilities_as_targets_have_their_entropy_as_the_lowest_loss():
     assert abs(float(excess)) <= 0.01
 
 
+@pytest.mark.parametrize("loss", [fnn.softmax_cross_entropy, fnn.sigmoid_cross_entropy])
+def test_one_hot_targets_have_a_lowest_loss_of_0(loss):
+    def one_hot(values):
+        return fnn.serial(fnn.linear(4)), loss, fnn.adam(0.1)
+
+    few = fnn.Examples(X[:6], np.eye(4, dtype=np.float32)[Y[:6]])
+    _, excess = overfit(one_hot, (), 1.0, fnn.init_state(one_hot, (), KEY, few.x), few)
+    assert abs(float(excess)) <= 0.01
+
+
+def regression(sign):
+    def its_make(values):
+        return fnn.serial(fnn.linear(2)), lambda o, y: sign * fnn.mean_squared_error(o, y), fnn.sgd(0.1)
+
+    return its_make, fnn.Examples(X, np.asarray(X[:, :2] * 1e-3, np.float32))
+
+
+@pytest.mark.parametrize(("sign", "share"), [(1.0, 1.0), (-1.0, 0.0)])
+def test_a_loss_of_numbers_falls_as_the_outputs_of_larger_targets_rise(sign, share):
+    its_make, examples = regression(sign)
+    assert float(measured(its_make, (), KEY, examples)["loss_target"]) == share
+
+
+def test_a_loss_below_its_supposed_lowest_is_not_judged():
+    its_make, few = regression(-1.0)
+    assert np.isnan(float(overfit(its_make, (), 1.0, fnn.init_state(its_make, (), KEY, few.x), few)[1]))
+
+
+def test_a_penalty_that_is_least_away_from_0_does_not_reward_large_parameters():
+    def orthogonal(params):
+        kernel = params["linear_1"]["kernel"]
+        return 1e-2 * jnp.square(kernel.T @ kernel - jnp.eye(kernel.shape[1])).sum()
+
+    def its_make(values):
+        net = fnn.serial(fnn.linear(4, kernel_init=fnn.orthogonal), fnn.linear(4))
+        return fnn.Task(net, fnn.softmax_cross_entropy, fnn.sgd(0.1), (orthogonal,))
+
+    numbers = measured(its_make, (), KEY, EXAMPLES)
+    assert float(numbers["penalty_sign"]) > 0
+
+
 def test_shares_as_targets_of_the_squared_error_are_not_learnt_without_their_inputs():
     def blind(values):
         return fnn.serial(lambda x: 0 * x, fnn.linear(4)), fnn.mean_squared_error, fnn.adam(0.1)
