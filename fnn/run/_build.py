@@ -172,7 +172,8 @@ def with_numbers(config: Config, make: Make, choose: Callable[[Any], Any]) -> Co
         if functions()[value.function].kind == "schedule":
             schedule = make._build(value, {}, "")  # its end-points are numbers still
             steps = jnp.arange(0, make.steps + 1, max(1, make.steps // 200))
-            return Number(choose(jax.vmap(lambda step: jnp.asarray(schedule(step)))(steps).tolist()))
+            along = jax.jit(jax.vmap(lambda step: jnp.asarray(schedule(step))))
+            return Number(choose(along(steps).tolist()))
         return Call(value.function, tuple((name, number(argument)) for name, argument in value.arguments))
 
     parts = ("model", "loss", "penalties", "optimizer", "augment", "metrics")
@@ -181,7 +182,7 @@ def with_numbers(config: Config, make: Make, choose: Callable[[Any], Any]) -> Co
 
 def numbers_at(values: Values, step: int) -> dict[str, float]:
     """The values with every schedule among them evaluated after `step` steps."""
-    return {path: float(value(step)) if callable(value) else value for path, value in values.items()}
+    return {path: float(jax.jit(value)(step)) if callable(value) else value for path, value in values.items()}
 
 
 def call_plainly(call: Call, *data: Any) -> Any:

@@ -27,10 +27,13 @@ from fnn.run._prepare import Prepared, prepare
 from fnn.run._progress import Display, results_table
 from fnn.run._report import write_report
 from fnn.train._evaluate import score
+from fnn.train._state import as_values
 
 _SAVE_EVERY = 60.0  # seconds between two checkpoints of a long run
 
 _predict = jax.jit(fnn.predict, static_argnums=0)
+_score = jax.jit(score, static_argnums=0)
+_confusion_matrix = jax.jit(fnn.confusion_matrix)
 
 
 class Stopped(Exception):
@@ -202,8 +205,7 @@ def _results(prepared: Prepared, fit: fnn.Fit | None, stopped: str, directory: P
     outputs = _outputs(prepared, fit.best, x)
     results["test"] = _scores(prepared, fit.best, outputs, y)
     if classes:
-        matrix = fnn.confusion_matrix(jnp.asarray(outputs), jnp.asarray(y))
-        draw_confusion(matrix, classes, directory / "figures" / "confusion.png")
+        draw_confusion(_confusion_matrix(outputs, y), classes, directory / "figures" / "confusion.png")
         draw_mistakes(x, y, outputs, classes, directory / "figures" / "mistakes.png")
     return results
 
@@ -214,14 +216,13 @@ def _validation(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _outputs(prepared: Prepared, state: fnn.TrainState, x: np.ndarray) -> np.ndarray:
-    values = fnn.train._state.as_values(prepared.values)
-    return np.asarray(_predict(prepared.make, values, state, jnp.asarray(x)))
+    return np.asarray(_predict(prepared.make, as_values(prepared.values), state, x))
 
 
 def _scores(
     prepared: Prepared, state: fnn.TrainState, outputs: np.ndarray, targets: np.ndarray
 ) -> dict[str, float]:
-    measured = score(prepared.make, prepared.values, state, jnp.asarray(outputs), targets)
+    measured = _score(prepared.make, as_values(prepared.values), state, outputs, targets)
     return {name: float(value) for name, value in measured.items()}
 
 

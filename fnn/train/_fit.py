@@ -347,6 +347,7 @@ def _records(measured: StepMetrics, taken: int, every: int | None) -> tuple[dict
     return tuple({"step": taken + i} | watched._asdict() for i, watched in zip(firsts, groups, strict=True))
 
 
+@jax.jit
 def _copy(state: TrainState) -> TrainState:
     """A state that outlives the donation of the original."""
     return jax.tree.map(jnp.copy, state)
