@@ -116,7 +116,7 @@ def fit(
 
     Raises:
         ValueError: settings or shapes that do not fit.
-        TypeError: settings of another type, or a `make` that returns something else.
+        TypeError: settings of another type, a `make` that returns something else, a call inside of `jit`.
         Diverged: the loss became NaN or infinite.
 
     >>> import fnn
@@ -128,6 +128,11 @@ def fit(
     >>> result.history[-1]["validation_accuracy"] > 0.8
     True
     """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(hyperparameters)):
+        raise TypeError(
+            "fit is a loop on the host, which jit and vmap cannot trace: call train_epoch inside of them, "
+            "as the README does, or search"
+        )
     check_splits(data)
     check_fit(make, hyperparameters, data, epochs=epochs, batch_size=batch_size, patience=patience)
     check_range("seed", seed, at_least=0, at_most=2**32 - 1, integer=True)  # as many as JAX tells apart

@@ -5,10 +5,15 @@ import math
 import shutil
 import sys
 
+import numpy as np
 import pytest
 from run_cases import SMALL
 from run_cases import in_process as run
 
+import fnn
+from fnn.run import _diagnose
+from fnn.run._config import read
+from fnn.run._prepare import prepare
 from fnn.run.cli import main
 
 EPOCHS = "epoch,train_loss,val_loss,acc,val_acc\n" + "".join(
@@ -79,6 +84,18 @@ def test_training_records_its_layers_and_is_judged(trained, monkeypatch, capsys)
         "dead_units",
         "overfitting",
     } <= ids
+
+
+def test_a_probe_takes_examples_from_everywhere(config, monkeypatch, tmp_path):
+    """Data may be sorted by class."""
+    prepared, seen = prepare(read(config)), []
+    monkeypatch.setattr(_diagnose, "_probe", lambda make, values, state, x: seen.append(x) or {})
+    monkeypatch.setattr(_diagnose, "_PROBED", 10)
+    fit = fnn.Fit(None, None, 1, ({},))
+    progress = fnn.Progress(1, 1, 3, 3, {}, fit, np.ones(3))
+    _diagnose.Recorder(prepared, tmp_path)(progress)
+    x = prepared.data.train.x
+    np.testing.assert_array_equal(seen[0], x[np.arange(10) * len(x) // 10])
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])

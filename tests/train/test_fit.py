@@ -686,3 +686,9 @@ def test_lsuv_looks_at_all_classes_of_sorted_data() -> None:
 )
 def test_steps_of_a_run(examples: int, epochs: int, batch_size: int | str, steps: int) -> None:
     assert steps_of_run(examples, epochs=epochs, batch_size=batch_size) == steps
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap])
+def test_inside_of_a_transformation_it_says_what_to_call(transform):
+    with pytest.raises(TypeError, match="fit is a loop on the host"):
+        transform(lambda rate: fit(perceptron, {"rate": rate}, blobs(12), epochs=1).best.params)(jnp.ones(2))
