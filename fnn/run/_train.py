@@ -223,7 +223,9 @@ def _scores(
     prepared: Prepared, state: fnn.TrainState, outputs: np.ndarray, targets: np.ndarray
 ) -> dict[str, float]:
     measured = _score(prepared.make, as_values(prepared.values), state, outputs, targets)
-    return {name: float(value) for name, value in measured.items()}
+    first = ("loss", "accuracy")  # a compiled function returns them by the alphabet
+    names = sorted(measured, key=lambda name: first.index(name) if name in first else len(first))
+    return {name: float(measured[name]) for name in names}
 
 
 def _parameter_parts(prepared: Prepared) -> list[str]:
