@@ -77,7 +77,7 @@ def summed_products(a: Array, b: Array) -> Array:
 
 def block_size(images: int, image_bytes: int, block_bytes: int) -> int:
     """How many images to take at a time: a divisor of all, unless that is less than half of what fits."""
-    most = min(max(1, block_bytes // image_bytes), images)
+    most = min(max(1, block_bytes // max(1, image_bytes)), images)
     if most == images:
         return images
     divisor = next(size for size in range(most, 0, -1) if images % size == 0)

@@ -11,7 +11,7 @@ import math
 import jax.numpy as jnp
 
 from fnn._types import Array
-from fnn.ops._blocks import Form
+from fnn.ops._blocks import Form, as_rows
 from fnn.ops._window import Window, shifted
 
 
@@ -22,8 +22,13 @@ def _product(x: Array, kernel: Array, window: Window) -> Array:
 
 
 def _kernel_gradient(x: Array, dy: Array, kernel: Array, window: Window) -> Array:
-    places = tuple(range(dy.ndim - 1))
-    return jnp.stack([(view * dy).sum(places) for view in shifted(x, window)]).reshape(kernel.shape)
+    """Products are added over images first, many numbers at once, then over places by a product with ones."""
+
+    def of_element(view: Array) -> Array:
+        return as_rows(sum(view * dy, start=jnp.zeros_like(dy, shape=dy.shape[1:])))
+
+    by_place = jnp.stack([of_element(view) for view in shifted(x, window)])
+    return jnp.einsum("p,epc->ec", jnp.ones(by_place.shape[1], x.dtype), by_place).reshape(kernel.shape)
 
 
 def _elements(kernel: Array) -> Array:
@@ -31,7 +36,9 @@ def _elements(kernel: Array) -> Array:
 
 
 def _image_numbers(x: Array, kernel: Array, window: Window) -> int:
-    return math.prod(x.shape[1:])
+    """Those of small images as if they had more: each image of a block is written into the program."""
+    return max(math.prod(x.shape[1:]), _BLOCK_BYTES // (_MOST_IMAGES * x.dtype.itemsize))
 
 
-DEPTHWISE = Form(_product, _kernel_gradient, _image_numbers, block_bytes=512 << 10)
+_MOST_IMAGES, _BLOCK_BYTES = 16, 1 << 20
+DEPTHWISE = Form(_product, _kernel_gradient, _image_numbers, _BLOCK_BYTES)

@@ -42,7 +42,9 @@ def _kernel_gradient(x: Array, dy: Array, kernel: Array, window: Window) -> Arra
 
 
 def _image_numbers(x: Array, kernel: Array, window: Window) -> int:
-    """Those of the windows."""
+    """Those of the windows, and none where each is a pixel as it lies in the image."""
+    if math.prod(window.size) == max(window.stride) == 1:
+        return 0
     return math.prod(window.outputs(x.shape[1:-1])) * math.prod(window.size) * x.shape[-1]
 
 
