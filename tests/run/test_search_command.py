@@ -12,8 +12,10 @@ from run_cases import in_process as run
 import fnn
 from fnn.run import _search
 from fnn.run._config import read
-from fnn.tune import Trial
+from fnn.run._search_figures import _draw_parallel
+from fnn.tune import Outcome, Trial
 from fnn.tune._engine import outcome_of
+from fnn.tune._space import Space
 
 SEARCH = """
 [search]
@@ -458,3 +460,10 @@ def test_a_device_for_each_core(monkeypatch):
     monkeypatch.undo()
     _devices.one_device_per_core()  # four devices here, as the tests have said
     assert len(jax.devices()) == 4
+
+
+def test_parallel_coordinates_of_one_trial_are_drawn_without_a_warning(tmp_path):
+    space = Space({"rate": fnn.choice([0.1, 0.2])})
+    alone = Outcome(Trial(0, {"rate": 0.1}, (0.25,)), 2, 0.5, 0.0, (), False)
+    _draw_parallel([alone], space, tmp_path / "parallel.png")
+    assert (tmp_path / "parallel.png").exists()
