@@ -68,6 +68,11 @@ def check_range(
         raise ValueError(f"{name} must be {wanted}, not {value}")
 
 
+def check_seed(seed: Any) -> None:
+    """Raise ValueError or TypeError where a seed is none of those that JAX tells apart."""
+    check_range("seed", seed, at_least=0, at_most=2**32 - 1, integer=True)
+
+
 def is_integer(value: Any) -> bool:
     """Whether it is an integer of Python or NumPy, and no bool."""
     return isinstance(value, Integral) and not isinstance(value, bool)

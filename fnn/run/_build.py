@@ -14,6 +14,7 @@ import fnn
 from fnn.run._config import Call, Calls, Config, ConfigError, Number
 from fnn.run._registry import functions
 from fnn.train import Task
+from fnn.train._state import over_steps
 
 Values = Mapping[str, Any]
 
@@ -172,8 +173,7 @@ def with_numbers(config: Config, make: Make, choose: Callable[[Any], Any]) -> Co
         if functions()[value.function].kind == "schedule":
             schedule = make._build(value, {}, "")  # its end-points are numbers still
             steps = jnp.arange(0, make.steps + 1, max(1, make.steps // 200))
-            along = jax.jit(jax.vmap(lambda step: jnp.asarray(schedule(step))))
-            return Number(choose(along(steps).tolist()))
+            return Number(choose(over_steps(schedule, steps).tolist()))
         return Call(value.function, tuple((name, number(argument)) for name, argument in value.arguments))
 
     parts = ("model", "loss", "penalties", "optimizer", "augment", "metrics")

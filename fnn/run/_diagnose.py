@@ -20,6 +20,7 @@ import fnn
 from fnn.run._config import ConfigError
 from fnn.run._prepare import Prepared
 from fnn.run._registry import nearest
+from fnn.train._fit import spread_rows
 from fnn.train._state import as_values
 from fnn.train._step import has_classes
 from fnn.tune._curve import in_pieces
@@ -74,7 +75,7 @@ class Recorder:
             progress.epoch % self._probe_every == 0 or progress.step == progress.steps
         ):
             x = self._prepared.data.train.x
-            x = x[np.arange(min(len(x), _PROBED)) * len(x) // min(len(x), _PROBED)]  # spread: some are sorted
+            x = x[spread_rows(len(x), _PROBED)]
             found = _probe(self._prepared.make, as_values(self._prepared.values), progress.fit.last, x)
             self._write([{"step": progress.step, "probe": jax.tree.map(float, jax.device_get(found))}])
 

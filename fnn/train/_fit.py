@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fnn._types import check_range
+from fnn._types import check_range, check_seed
 from fnn.data import DataError, Splits, Visit, moments, to_float
 from fnn.data._split import check_splits
 from fnn.train._evaluate import evaluate, metric_name, unbound
@@ -135,7 +135,7 @@ def fit(
         )
     check_splits(data)
     check_fit(make, hyperparameters, data, epochs=epochs, batch_size=batch_size, patience=patience)
-    check_range("seed", seed, at_least=0, at_most=2**32 - 1, integer=True)  # as many as JAX tells apart
+    check_seed(seed)
     train, validation = data.train, data.validation
     n = len(train.x)
     batch_size = n if batch_size == "all" else batch_size
@@ -153,7 +153,7 @@ def fit(
 
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         place = partial(jax.device_put, device=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
-        first = jnp.asarray(train.x[spread_rows(n, batch_size) if lsuv else slice(1)])
+        first = jnp.asarray(train.x[lsuv_rows(n, batch_size) if lsuv else slice(1)])
         state = place(
             _init(make, values, key, first, moments(train.x) if standardize else None, rescale=lsuv)
         )
@@ -188,9 +188,14 @@ def fit(
     return so_far
 
 
-def spread_rows(examples: int, batch_size: int) -> np.ndarray:
-    """The rows that `lsuv` measures variances on, evenly spread, since examples may be sorted by class."""
-    count = min(examples, max(batch_size, RESCALE_EXAMPLES))
+def lsuv_rows(examples: int, batch_size: int) -> np.ndarray:
+    """The rows that `lsuv` measures variances on."""
+    return spread_rows(examples, max(batch_size, RESCALE_EXAMPLES))
+
+
+def spread_rows(examples: int, most: int) -> np.ndarray:
+    """At most so many rows, evenly spread, since examples may be sorted by class."""
+    count = min(examples, most)
     return np.arange(count) * examples // count
 
 

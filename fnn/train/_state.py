@@ -112,6 +112,11 @@ def as_pytree(hyperparameters: Any) -> Any:
     return jax.tree.map(node, hyperparameters, is_leaf=callable)
 
 
+def over_steps(schedule: Any, steps: Array) -> Array:
+    """The values of a schedule after each of some steps, by one program."""
+    return jax.jit(jax.vmap(lambda step: jnp.asarray(schedule(step))))(steps)
+
+
 def task_at(make: Make, hyperparameters: Any, step: Array) -> Task:
     """The task with every schedule among the hyperparameters evaluated at `step`.
 

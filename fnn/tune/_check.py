@@ -16,7 +16,16 @@ from fnn.data._split import check_splits
 from fnn.nn._layer import walk
 from fnn.optim import LookaheadState, check_gradients
 from fnn.train._fit import check_fit
-from fnn.train._state import Batch, Make, TrainState, as_values, init_state, network_input, task_at
+from fnn.train._state import (
+    Batch,
+    Make,
+    TrainState,
+    as_values,
+    init_state,
+    network_input,
+    over_steps,
+    task_at,
+)
 from fnn.train._step import has_classes
 from fnn.tune._data import of_data
 from fnn.tune._finding import Finding, find_all
@@ -280,13 +289,10 @@ def _at_peak(hyperparameters: Any) -> Any:
     """Every schedule at its largest value of the first 10,000 steps."""
     steps = jnp.arange(10_000)
     return jax.tree.map(
-        lambda value: largest(value, steps) if callable(value) else value, hyperparameters, is_leaf=callable
+        lambda value: float(over_steps(value, steps).max()) if callable(value) else value,
+        hyperparameters,
+        is_leaf=callable,
     )
-
-
-def largest(schedule: Any, steps: jax.Array) -> float:
-    """The largest value that a schedule has at some of the steps."""
-    return float(jnp.max(jax.vmap(lambda step: jnp.asarray(schedule(step)))(steps)))
 
 
 def _stacked(*leaves: Any) -> Any:

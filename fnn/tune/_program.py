@@ -13,7 +13,7 @@ import numpy as np
 from fnn._types import Array
 from fnn.data import Examples, Folds, Moments
 from fnn.train import Make, TrainState, epoch_rows, evaluate, init_state, train_chunk
-from fnn.train._fit import spread_rows
+from fnn.train._fit import lsuv_rows
 from fnn.train._step import StepMetrics
 
 
@@ -75,7 +75,7 @@ class FitProgram:
         """See `Program`; the same state as that of `fnn.fit`."""
         x = shared.folds.x
         fold, key, means = self._replica(replica, shared)
-        first = spread_rows(self.examples, self.batch_size) if self.lsuv else np.arange(1)
+        first = lsuv_rows(self.examples, self.batch_size) if self.lsuv else np.arange(1)
         state = init_state(
             self.make, values, key, x[shared.folds.train[fold][first]], means, rescale=self.lsuv
         )

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from fnn._types import Array, check_range
+from fnn._types import Array, check_range, check_seed
 from fnn.data import Folds, Splits
 from fnn.data._folds import one_fold
 from fnn.data._split import check_splits
@@ -92,7 +92,7 @@ def training(
     steps_of_run(examples, epochs=epochs, batch_size=batch_size)
     size = examples if batch_size == "all" else batch_size
     check_range("seeds", seeds, at_least=1)
-    check_range("seed", seed, at_least=0, at_most=2**32 - 1)
+    check_seed(seed)
 
     def plan(trial: Trial) -> tuple[FitProgram, dict[str, Any]]:
         values, fixed = _parted(trial.hyperparameters)
@@ -152,7 +152,7 @@ def search(
     >>> abs(found.best.trial.hyperparameters["x"] - 0.3) < 0.02
     True
     """
-    check_range("seed", seed, at_least=0, at_most=2**32 - 1)  # as many as JAX tells apart
+    check_seed(seed)
     check_range("max_epochs", max_epochs, at_least=1)
     check_range("seconds", seconds, above=0)
     method = method or random_search()
