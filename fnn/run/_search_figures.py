@@ -98,7 +98,7 @@ def _draw_parallel(outcomes: Sequence[Outcome], space: Space, path: Path) -> Non
             text = f"{end:.3g}" if isinstance(end, float) else str(end)[:12]
             va = "top" if place == 0 else "bottom"
             axes.text(axis, place * 1.06 - 0.03, text, ha="center", va=va, fontsize=8, color=GREY)
-    axes.set_ylim(-0.05, 1.05)  # the whole of each range, which few trials do not fill
+    axes.set_ylim(-0.1, 1.1)  # the whole of each range, which few trials do not fill, and its ends in numbers
     axes.set_yticks([])
     save(figure, path)
 
