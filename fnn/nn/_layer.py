@@ -286,14 +286,14 @@ def _apply_in_series(
             try:
                 x, child_state = child.apply(*own, x, train=train, key=own_key, mask=mask)
             except KeyError as error:
-                _check_complete(child, own, x, error.args[0])
+                _check_complete(child, own, x, *error.args[:1])
                 raise
         if child_state:
             new_state[name] = child_state
     return x, new_state
 
 
-def _check_complete(child: Layer, own: tuple[Params, State], x: Array, missed: str) -> None:
+def _check_complete(child: Layer, own: tuple[Params, State], x: Array, missed: Any = None) -> None:
     """Raise ValueError where the name that was missed is one that the layer's init returns."""
     wanted = jax.eval_shape(lambda key: child.init(key, as_shape(x)), jax.random.key(0))
     for names, given in zip(wanted, own, strict=True):

@@ -454,3 +454,11 @@ def test_a_layer_is_not_changed_by_its_use():
     assert names(nn.serial(net, layer)) == ["net", "linear_1"]
     with pytest.raises(AttributeError):
         layer.name = "other"
+
+
+def test_a_key_error_of_a_layer_without_a_key_stays_one():
+    def missing(x):
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        nn.serial(missing).apply({}, {}, jnp.ones((1, 2)))
