@@ -443,52 +443,32 @@ def all_replaced(raw: dict[str, Any], values: Iterable[tuple[str, Any]]) -> dict
     The name of a layer without one is its function and a number, which change where layers are replaced. What
     leads into a replaced value leads into the new one.
     """
-    changed = raw
-    places: set[str] = set()
+    changed = _named(raw)
     for key, value in values:
-        place = _place(raw, key, places)
-        changed = replaced(changed, place, value)
-        places.add(place)
-    return changed
+        changed = replaced(changed, key, value)
+    return _unnamed(changed)
 
 
-def _place(node: Any, key: str, known: set[str]) -> str:
-    """The key with the places of layers for their names, as far as it leads, and at most to a known place."""
-    place: list[str] = []
-    names = key.split(".")
-    while names and ".".join(place) not in known:
-        if isinstance(node, list):
-            named = _has_member(node, names[0])
-            keys = member_keys(node, "") if named else [*map(str, range(len(node)))]
-            if names[0] not in keys:
-                break
-            number = keys.index(names.pop(0))
-            node = node[number]
-            place.append(str(number))
-            continue
-        node = _settings(node, names[0])
-        if names[0] in node:
-            step = names.pop(0)
-        else:
-            lists = [step for step, members in node.items() if isinstance(members, list)]
-            step = next((step for step in lists if _has_member(node[step], names[0])), "")
-            if not step:
-                break
-        node = node[step]
-        place.append(step)
-    return ".".join([*place, *names])
+class _Named(list[Any]):
+    """A list whose members keep the names that they had at first, whatever replaces them."""
+
+    def __init__(self, members: Iterable[Any], names: list[str]) -> None:
+        super().__init__(members)
+        self.names = names
 
 
-def _settings(node: Any, name: str) -> dict[str, Any]:
-    """The table, or the settings of the call, in which a name is looked for."""
-    node = {node: {}} if isinstance(node, str) else node
-    if not isinstance(node, dict):
-        return {}
-    if len(node) == 1 and name not in node:
-        ((function, arguments),) = node.items()
-        if function in functions() and isinstance(arguments, dict):
-            return _with_default(function, arguments, name)
-    return _with_default(node.get("use"), node, name)
+def _named(node: Any) -> Any:
+    """A copy in which every list is a `_Named`."""
+    if isinstance(node, dict):
+        return {key: _named(value) for key, value in node.items()}
+    return _Named(map(_named, node), _names(node)) if isinstance(node, list) else node
+
+
+def _unnamed(node: Any) -> Any:
+    """A copy in which every list is a plain one."""
+    if isinstance(node, dict):
+        return {key: _unnamed(value) for key, value in node.items()}
+    return [*map(_unnamed, node)] if isinstance(node, list) else node
 
 
 def _other_function(table: dict[str, Any], name: str) -> dict[str, Any]:
@@ -519,13 +499,12 @@ def _replaced(node: Any, names: list[str], value: Any, path: str) -> Any:
             raise ConfigError(here, f"there is nothing of this name to override{nearest(name, _names(node))}")
         return {**node, name: _replaced({}, rest, value, here)}
     if isinstance(node, list):
-        keys = [*map(str, range(len(node)))]
-        if _has_member(node, name):
-            keys = member_keys(node, path)
+        keys = _names(node) if _has_member(node, name) else [*map(str, range(len(node)))]
         if name not in keys:
             raise ConfigError(here, f"there is nothing of this name to override{nearest(name, _names(node))}")
-        place = keys.index(name)
-        return [*node[:place], _replaced(node[place], rest, value, here), *node[place + 1 :]]
+        place = keys.index(name) % len(node)
+        members = [*node[:place], _replaced(node[place], rest, value, here), *node[place + 1 :]]
+        return _Named(members, node.names) if isinstance(node, _Named) else members
     if isinstance(node, str) and node in functions():
         return {node: _replaced(_with_default(node, {}, name), names, value, path)}
     raise ConfigError(here, f"{path} is {_shown(node)}, which has no parts to override")
@@ -546,6 +525,8 @@ def _names(node: Any) -> list[str]:
     if isinstance(node, dict):
         inside = [name for members in node.values() if isinstance(members, list) for name in _names(members)]
         return [*node, *inside]
+    if isinstance(node, _Named):
+        return [*node.names, *_names([*node])]  # the first names come before those of now
     try:
         return member_keys(node, "")
     except ConfigError:
