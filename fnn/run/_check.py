@@ -30,7 +30,9 @@ def check_path(
                 "--against", "only a finished run has curves to compare; leave it out for a config"
             )
         config = read(path, overrides)
-        with Console(stderr=True).status(f"checking {path}, which takes a minute for a deep network"):
+        with Console(stderr=True, markup=False).status(
+            f"checking {path}, which takes a minute for a deep network"
+        ):
             checked = check_config(config)
         findings = checked.findings
         about = {

@@ -33,16 +33,25 @@ class Checkpoint(StrEnum):
 
 
 @app.command()
-def train(config: Config, overrides: Overrides = None) -> None:
+def train(
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG|RUN",
+            help="A TOML file, or the directory of a run, to go on with it or to print its results again.",
+            show_default=False,
+        ),
+    ],
+    overrides: Overrides = None,
+) -> None:
     """Train a network, evaluate it once on the test set and write a report."""
     from rich.console import Console
 
     from fnn.run._cache import use_compile_cache
-    from fnn.run._config import read
-    from fnn.run._train import train
+    from fnn.run._train import train_path
 
     use_compile_cache()
-    raise typer.Exit(train(read(config, tuple(overrides or ())), Console()))
+    raise typer.Exit(train_path(path, tuple(overrides or ()), Console(markup=False)))
 
 
 @app.command()
@@ -57,7 +66,7 @@ def evaluate(
     from fnn.run._train import evaluate
 
     use_compile_cache()
-    raise typer.Exit(evaluate(run, checkpoint.value, Console()))
+    raise typer.Exit(evaluate(run, checkpoint.value, Console(markup=False)))
 
 
 @app.command()
@@ -84,7 +93,7 @@ def check(
     from fnn.run._check import check_path
 
     use_compile_cache()
-    raise typer.Exit(check_path(path, tuple(overrides or ()), against, json, Console()))
+    raise typer.Exit(check_path(path, tuple(overrides or ()), against, json, Console(markup=False)))
 
 
 @app.command()
@@ -109,7 +118,7 @@ def search(
 
     use_compile_cache()
     one_device_per_core()
-    raise typer.Exit(search_path(path, tuple(overrides or ()), Console()))
+    raise typer.Exit(search_path(path, tuple(overrides or ()), Console(markup=False)))
 
 
 @app.command()
@@ -142,7 +151,7 @@ def bench(
 
     from fnn.run._bench import bench
 
-    raise typer.Exit(bench(tuple(workloads or ()), rounds, json, Console()))
+    raise typer.Exit(bench(tuple(workloads or ()), rounds, json, Console(markup=False)))
 
 
 @app.command()
@@ -152,7 +161,7 @@ def doctor() -> None:
 
     from fnn.run._doctor import doctor
 
-    raise typer.Exit(doctor(Console()))
+    raise typer.Exit(doctor(Console(markup=False)))
 
 
 def _version(asked: bool) -> None:

@@ -19,7 +19,7 @@ from fnn.run._registry import Function, Parameter, describe, describe_type, fits
 from fnn.run._settings import search_settings
 
 # Arguments of `fnn.fit` that no [train] table has.
-_GIVEN_BY_THE_RUN = ("seed", "mesh", "report", "watch_every")
+_GIVEN_BY_THE_RUN = ("seed", "mesh", "report", "watch_every", "so_far")
 _SECTIONS = ("seed", "data", "split", "model", "loss", "optimizer", "train", "search", "run")
 
 

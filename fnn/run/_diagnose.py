@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from rich.text import Text
 
 import fnn
 from fnn.run._config import ConfigError
+from fnn.run._directory import write_whole
 from fnn.run._prepare import Prepared
 from fnn.run._registry import nearest
 from fnn.train._fit import spread_rows
@@ -48,10 +49,16 @@ _probe = jax.jit(fnn.probe, static_argnums=0)
 
 
 class Recorder:
-    """Writes `diagnostics.jsonl`: what the run is, then its losses, its watched steps and its probes."""
+    """Writes `diagnostics.jsonl`: what the run is, then its losses, its watched steps and its probes.
 
-    def __init__(self, prepared: Prepared, directory: Path) -> None:
-        """Begin the file."""
+    Args:
+        prepared: the run.
+        directory: of the run.
+        taken: the steps from which the run goes on; what the file says of later ones is forgotten.
+    """
+
+    def __init__(self, prepared: Prepared, directory: Path, taken: int = 0) -> None:
+        """Begin the file, or cut it off."""
         self._prepared, self._path = prepared, directory / FILE
         x, y = prepared.data.train
         length = {name: prepared.settings[name] for name in ("epochs", "batch_size")}
@@ -65,7 +72,8 @@ class Recorder:
             "validation_examples": len(prepared.data.validation.x),
             "layers": [row.path for row in prepared.summary.rows],  # in network order
         }
-        self._write([about])
+        kept = list(_until(self._path, taken))
+        write_whole(self._path, "".join(json.dumps(record) + "\n" for record in (finite(about), *kept)))
 
     def __call__(self, progress: fnn.Progress) -> None:
         """Take the next report of `fnn.fit`."""
@@ -87,6 +95,17 @@ class Recorder:
     def _write(self, records: Iterable[Mapping[str, Any]]) -> None:
         with self._path.open("a") as lines:
             lines.writelines(json.dumps(finite(record)) + "\n" for record in records)
+
+
+def _until(path: Path, taken: int) -> Iterator[dict[str, Any]]:
+    """What a run has recorded of its first steps; the last line may be torn."""
+    for line in path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else ():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            return
+        if record["step"] < taken or (record["step"] == taken and "probe" in record):  # after so many steps
+            yield record
 
 
 def judge_run(path: Path, reference: Path | None = None) -> tuple[fnn.Finding, ...]:

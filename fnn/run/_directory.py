@@ -7,17 +7,50 @@ import os
 import platform
 import subprocess
 import sys
+from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 import fnn
-from fnn.run._config import Config, ConfigError
+from fnn.run._config import Config, ConfigError, read
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "chex", "orbax-checkpoint", "pydantic")
+
+
+def opened(path: str, overrides: tuple[str, ...], kind: str, marker: str) -> tuple[Config, Path | None]:
+    """A config, and the directory where it has begun to run, if it has.
+
+    Args:
+        path: of a config, or of such a directory.
+        overrides: `key=value`, for a config.
+        kind: what is run, "run" or "search".
+        marker: the file that the directory of one has.
+
+    Raises:
+        ConfigError: bad input; a directory in which something else has begun.
+    """
+    directory = Path(path)
+    if os.path.isdir(directory):  # False for a name that is too long
+        if overrides:
+            raise ConfigError(overrides[0], f"{path} is a {kind} that has begun, where no key can be changed")
+        if not (directory / marker).is_file():
+            raise ConfigError("", f"{path} is not the directory of a {kind}: it has no {marker}")
+        return read(directory / "config.toml"), directory
+    config = read(path, overrides)
+    directory = Path(config.directory or "").expanduser()
+    if config.directory is None or not os.path.isfile(directory / marker):
+        return config, None
+    if read(directory / "config.toml") != config:
+        raise ConfigError(
+            "run.directory", f"{directory} has a {kind} of another config; name another one, or remove it"
+        )
+    return config, directory
 
 
 def choose(config: Config) -> Path:
@@ -60,8 +93,27 @@ def _cannot_make(directory: Path, error: OSError | ValueError) -> ConfigError:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file whole or not at all."""
+    write_whole(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path, default: dict[str, Any]) -> dict[str, Any]:
+    """What a JSON file says, if it is there.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return default
+    except ValueError as error:
+        raise ConfigError(str(path), f"this is not JSON: {error}; the file is damaged") from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
@@ -81,12 +133,27 @@ def environment() -> dict[str, Any]:
     }
 
 
+def fingerprint(data: fnn.Splits) -> str:
+    """A hash of all examples, which changes where a file or a split does."""
+    found = blake2b(digest_size=8)
+    for part in (data.train, data.validation, data.test):
+        for array in map(np.ascontiguousarray, part):
+            found.update(f"{array.dtype} {array.shape}".encode())
+            found.update(array.data)
+    return found.hexdigest()
+
+
 def save_checkpoints(directory: Path, fit: fnn.Fit) -> None:
-    """Save the best and the last state of a run."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        for name in ("best", "last"):
-            state = getattr(fit, name)._asdict()
-            checkpointer.save((directory / "checkpoints" / name).resolve(), state, force=True)
+    """Save the best and the last state of a run, each beside its former version and then in its place."""
+    parent = (directory / "checkpoints").resolve()
+    new, old = parent / "new", parent / "old"
+    for name in ("best", "last"):
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(new, getattr(fit, name)._asdict(), force=True)
+        if (parent / name).exists():
+            (parent / name).rename(old)
+        new.rename(parent / name)
+        rmtree(old, ignore_errors=True)
 
 
 def load_checkpoint(directory: Path, name: str, like: fnn.TrainState) -> fnn.TrainState:

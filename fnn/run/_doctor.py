@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from rich.console import Console
+from rich.text import Text
 
 from fnn import ops
 from fnn.run._diagnose import STYLES
@@ -36,8 +37,8 @@ def doctor(console: Console) -> int:
     console.print(f"XLA_FLAGS: {about['xla_flags'] or 'none'}; {about['xla_defaults']}", highlight=False)
     worst = 0
     for finding in examine():
-        style = STYLES[finding.verdict]
-        console.print(f"[{style}]{finding.verdict}[/] {finding.name}: {finding.says}", highlight=False)
+        verdict = Text(finding.verdict, STYLES[finding.verdict])
+        console.print(verdict, f"{finding.name}: {finding.says}", highlight=False)
         worst = max(worst, finding.verdict == "FAIL")
     return worst
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ import fnn
 from fnn.nn import LayerError
 from fnn.run._build import Make, call_plainly, make_and_values, numbers_at, with_numbers
 from fnn.run._config import Config, ConfigError
+from fnn.run._directory import fingerprint, read_json
 from fnn.train._fit import check_fit, check_length
 from fnn.train._state import TaskError
 
@@ -48,6 +50,22 @@ def prepare(config: Config) -> Prepared:
     """
     with in_file(config.source):
         return _prepare(config)
+
+
+def prepare_again(config: Config, directory: Path) -> Prepared:
+    """What has begun in a directory, whose data have to be those that it began with.
+
+    Raises:
+        ConfigError: see `prepare`; data that have changed since.
+    """
+    prepared = prepare(config)
+    began = read_json(directory / "environment.json", {}).get("data")
+    if began not in (None, fingerprint(prepared.data)):
+        raise ConfigError(
+            config.source,
+            f"data: these are not the examples that {directory} began with; bring those back, or begin anew",
+        )
+    return prepared
 
 
 def _prepare(config: Config) -> Prepared:

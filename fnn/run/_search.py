@@ -26,8 +26,8 @@ from fnn.data._folds import one_fold
 from fnn.run._build import call_plainly, make_and_values, plain_settings
 from fnn.run._config import Config, ConfigError, all_replaced, check, read
 from fnn.run._diagnose import finite, with_nan
-from fnn.run._directory import choose, create, environment, write_json
-from fnn.run._prepare import blamed_on, check_ranges, in_file, prepare
+from fnn.run._directory import choose, create, environment, fingerprint, opened, write_json
+from fnn.run._prepare import blamed_on, check_ranges, in_file, prepare, prepare_again
 from fnn.run._progress import duration, number, with_error
 from fnn.run._report import write_search_report
 from fnn.run._search_figures import draw_search
@@ -61,35 +61,13 @@ def search_path(path: str, overrides: tuple[str, ...], console: Console) -> int:
     Raises:
         ConfigError: bad input; nothing has been written then.
     """
-    directory: Path | None = None
-    if Path(path).is_dir():
-        directory = Path(path)
-        if overrides:
-            raise ConfigError(overrides[0], f"{path} is a search that has begun, where no key can be changed")
-        if not (directory / "trials.jsonl").is_file():
-            raise ConfigError("", f"{path} is not the directory of a search: it has no trials.jsonl")
-        config = read(directory / "config.toml")
-    else:
-        config = read(path, overrides)
-        directory = _begun(config)
+    config, directory = opened(path, overrides, "search", "trials.jsonl")
     if config.search is None:
         raise ConfigError(path, "the table [search] is missing; it needs at least [search.space]")
     if directory is not None and (directory / "results.json").is_file():
         _show(directory, console)
         return 0
     return _Search(config, directory).run(console)
-
-
-def _begun(config: Config) -> Path | None:
-    """The directory that a config names, where a search of the same config has begun there."""
-    if config.directory is None or not (Path(config.directory).expanduser() / "trials.jsonl").is_file():
-        return None
-    directory = Path(config.directory).expanduser()
-    if read(directory / "config.toml") != config:
-        raise ConfigError(
-            "run.directory", f"{directory} has a search of another config; name another one, or remove it"
-        )
-    return directory
 
 
 class _Search:
@@ -103,7 +81,7 @@ class _Search:
             raise ConfigError(
                 config.source, "train.patience: a search says itself when trials end; leave patience out"
             )
-        self.base = prepare(config)
+        self.base = prepare(config) if directory is None else prepare_again(config, directory)
         self.epochs: int = self.base.settings["epochs"]
         with in_file(config.source):
             assert config.search is not None
@@ -197,7 +175,8 @@ class _Search:
             create(directory)
             (directory / "config.toml").write_text(tomli_w.dumps(self.config.raw), encoding="utf-8")
             (directory / "trials.jsonl").touch()
-            write_json(directory / "environment.json", environment())
+            about = {**environment(), "data": fingerprint(self.base.data)}
+            write_json(directory / "environment.json", about)
         console.print(
             f"{directory}: {self.settings.method.name} over {', '.join(self.space.distributions)}; "
             f"{self._judged_by()}",
@@ -217,7 +196,7 @@ class _Search:
                 )
                 again = final.run(_once(finalists), self.space, epochs=self.epochs, seed=self.config.seed)
         except Stopped as error:
-            Console(stderr=True).print(
+            Console(stderr=True, markup=False).print(
                 f"fnn: {error}; fnn search {directory} goes on from here", highlight=False, soft_wrap=True
             )
             return error.exit_code
@@ -288,9 +267,11 @@ class _Search:
     def _train_best(self, directory: Path) -> int:
         """`best.toml` trained as `fnn train` does, which touches the test set, once."""
         run = directory / "best"
-        shutil.rmtree(run, ignore_errors=True)  # of a search that was interrupted here
+        begun = (run / "metrics.jsonl").is_file()  # by a search that was interrupted here
+        if not begun:
+            shutil.rmtree(run, ignore_errors=True)
         config = replace(read(directory / "best.toml"), directory=str(run))
-        return train(config, Console(file=StringIO()))
+        return train(config, run if begun else None, Console(file=StringIO()))
 
     def _judged_by(self) -> str:
         folds = self.settings.folds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,9 +21,20 @@ from fnn.nn._layer import as_layer
 from fnn.run._build import numbers_at
 from fnn.run._config import Call, Config, ConfigError, read
 from fnn.run._diagnose import FILE, Recorder, as_json, judge_run, show
-from fnn.run._directory import choose, create, environment, load_checkpoint, save_checkpoints, write_json
+from fnn.run._directory import (
+    choose,
+    create,
+    environment,
+    fingerprint,
+    load_checkpoint,
+    opened,
+    read_json,
+    save_checkpoints,
+    write_json,
+    write_whole,
+)
 from fnn.run._figures import draw_confusion, draw_curves, draw_layers, draw_mistakes
-from fnn.run._prepare import Prepared, prepare
+from fnn.run._prepare import Prepared, prepare, prepare_again
 from fnn.run._progress import Display, results_table
 from fnn.run._report import write_report
 from fnn.train._evaluate import score
@@ -45,8 +56,13 @@ class Stopped(Exception):
         self.exit_code = 128 + number
 
 
-def train(config: Config, console: Console) -> int:
-    """Train, evaluate once on the test set, and write the run directory.
+def train_path(path: str, overrides: tuple[str, ...], console: Console) -> int:
+    """Train a config, go on with an interrupted run, or print what a finished one came to.
+
+    Args:
+        path: of a config, or the directory of a run.
+        overrides: `key=value`, for a config.
+        console: where to print.
 
     Returns:
         The exit code: 0 when done, 1 when the loss diverged, 130 or 143 when a signal stopped the run.
@@ -54,23 +70,50 @@ def train(config: Config, console: Console) -> int:
     Raises:
         ConfigError: bad input; nothing has been written then.
     """
-    started = time.monotonic()
-    choose(config)  # complains early
-    prepared = prepare(config)
-    directory = choose(config)  # another run may have taken the number in the meantime
-    create(directory)
-    (directory / "config.toml").write_text(config.to_toml(), encoding="utf-8")
-    (directory / "summary.txt").write_text(f"{prepared.summary}\n", encoding="utf-8")
-    (directory / "metrics.jsonl").touch()
-    write_json(directory / "environment.json", environment())
-    console.print(
-        f"{directory}: {prepared.summary.parameters:,} parameters, {_sizes(prepared)}", highlight=False
-    )
+    config, directory = opened(path, overrides, "run", "metrics.jsonl")
+    if directory is not None:
+        results = read_json(directory / "results.json", {"stopped": ""})
+        if "stopped" not in results:
+            _show(directory, results, judge_run(directory), console)
+            return 0
+    return train(config, directory, console)
 
+
+def train(config: Config, directory: Path | None, console: Console) -> int:
+    """Train, evaluate once on the test set, and write the run directory; see `train_path`.
+
+    Args:
+        config: of the run.
+        directory: of one that was interrupted, which goes on after its last checkpoint and ends as if
+            nothing had happened.
+        console: where to print.
+    """
+    started = time.monotonic()
+    if directory is None:
+        choose(config)  # complains early
+        prepared = prepare(config)
+        directory = choose(config)  # another run may have taken the number in the meantime
+        create(directory)
+        (directory / "config.toml").write_text(config.to_toml(), encoding="utf-8")
+        (directory / "summary.txt").write_text(f"{prepared.summary}\n", encoding="utf-8")
+        so_far = None
+    else:
+        prepared = prepare_again(config, directory)
+        so_far = _so_far(prepared, directory)
+    epochs = () if so_far is None else so_far.history
+    write_whole(directory / "metrics.jsonl", "".join(map(_line, range(1, len(epochs) + 1), epochs)))
+    before = read_json(directory / "environment.json", {}).get("seconds", 0.0)
+    about = {**environment(), "data": fingerprint(prepared.data), "seconds": before}
+    write_json(directory / "environment.json", about)
+    goes_on = f", going on after epoch {len(epochs)}" if epochs else ""
+    console.print(
+        f"{directory}: {prepared.summary.parameters:,} parameters, {_sizes(prepared)}{goes_on}",
+        highlight=False,
+    )
     for line in _parameter_parts(prepared):
         console.print(line, highlight=False)
 
-    fit, stopped, exit_code = _fit(prepared, directory, console)
+    fit, stopped, exit_code = _fit(prepared, directory, console, so_far)
     if fit is not None:
         save_checkpoints(directory, fit)
     results = _results(prepared, fit, stopped, directory)
@@ -78,17 +121,56 @@ def train(config: Config, console: Console) -> int:
     findings = judge_run(directory)
     write_json(directory / "findings.json", as_json(fnn.by_urgency(findings)))
     draw_layers(directory / FILE, directory / "figures" / "layers.png")
-    seconds = round(time.monotonic() - started, 2)
-    write_json(directory / "environment.json", {**environment(), "seconds": seconds})
-    report = write_report(directory)
+    seconds = round(before + time.monotonic() - started, 2)
+    write_json(directory / "environment.json", {**about, "seconds": seconds})
+    write_report(directory)
+    _show(directory, results, findings, console)
+    return exit_code
 
+
+def _show(
+    directory: Path, results: dict[str, Any], findings: Iterable[fnn.Finding], console: Console
+) -> None:
+    """Print what a run has come to."""
     if "validation" in results:
         console.print(results_table(results))
     show(findings, console, passed=False)
-    if stopped:
-        Console(stderr=True).print(f"fnn: {stopped}", highlight=False, soft_wrap=True)
+    if "stopped" in results:
+        Console(stderr=True, markup=False).print(
+            f"fnn: {results['stopped']}", highlight=False, soft_wrap=True
+        )
+    report = directory / "report.html"
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
-    return exit_code
+
+
+def _line(epoch: int, metrics: dict[str, float]) -> str:
+    """A line of `metrics.jsonl`."""
+    return json.dumps({"epoch": epoch, **metrics}) + "\n"
+
+
+def _so_far(prepared: Prepared, directory: Path) -> fnn.Fit | None:
+    """A run as far as its checkpoints hold it; None where it has none yet.
+
+    Raises:
+        ConfigError: files that do not fit together.
+    """
+    names = [name for name in ("best", "last") if (directory / "checkpoints" / name).is_dir()]
+    if not names:
+        return None
+    states = [load_checkpoint(directory, name, _like(prepared)) for name in names]
+    best, last = states[0], max(states, key=lambda state: int(state.step))  # the end may come between two
+    steps = fnn.steps_of_run(len(prepared.data.train.x), epochs=1, batch_size=prepared.settings["batch_size"])
+    lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    epochs = int(last.step) // steps
+    try:
+        history = [json.loads(line) for line in lines[:epochs]]
+    except ValueError:
+        history = []
+    if [line.pop("epoch", None) for line in history] != [*range(1, epochs + 1)]:
+        raise ConfigError(
+            str(directory / "metrics.jsonl"), f"the {epochs} epochs of the checkpoint are not all here"
+        )
+    return fnn.Fit(best, last, int(best.step) // steps, tuple(history))
 
 
 def evaluate(directory: Path, name: str, console: Console) -> int:
@@ -110,7 +192,12 @@ def load(directory: Path, name: str = "best") -> tuple[Prepared, fnn.TrainState]
     """
     if not (directory / "config.toml").is_file():
         raise ConfigError("", f"{directory} is not the directory of a run: it has no config.toml")
-    prepared = prepare(read(directory / "config.toml"))
+    prepared = prepare_again(read(directory / "config.toml"), directory)
+    return prepared, load_checkpoint(directory, name, _like(prepared))
+
+
+def _like(prepared: Prepared) -> fnn.TrainState:
+    """A state of the run, as shapes."""
     moments = None
     if prepared.settings["standardize"]:
         moments = jax.tree.map(jnp.asarray, fnn.moments(prepared.data.train.x))
@@ -118,14 +205,17 @@ def load(directory: Path, name: str = "best") -> tuple[Prepared, fnn.TrainState]
     def start() -> fnn.TrainState:
         return fnn.init_state(prepared.make, prepared.values, jax.random.key(0), prepared.sample, moments)
 
-    return prepared, load_checkpoint(directory, name, jax.eval_shape(start))
+    return jax.eval_shape(start)
 
 
-def _fit(prepared: Prepared, directory: Path, console: Console) -> tuple[fnn.Fit | None, str, int]:
+def _fit(
+    prepared: Prepared, directory: Path, console: Console, so_far: fnn.Fit | None
+) -> tuple[fnn.Fit | None, str, int]:
     """The run as far as it came, why it ended early if it did, and the exit code."""
-    fit: fnn.Fit | None = None
+    fit = so_far
     saved = time.monotonic()
-    metrics, record = directory / "metrics.jsonl", Recorder(prepared, directory)
+    metrics = directory / "metrics.jsonl"
+    record = Recorder(prepared, directory, 0 if so_far is None else int(so_far.last.step))
 
     with signals() as received, Display(console, title=prepared.config.name) as display:
 
@@ -136,7 +226,7 @@ def _fit(prepared: Prepared, directory: Path, console: Console) -> tuple[fnn.Fit
             if progress.fit is not None:
                 fit = progress.fit
                 with metrics.open("a") as lines:
-                    lines.write(json.dumps({"epoch": progress.epoch, **progress.metrics}) + "\n")
+                    lines.write(_line(progress.epoch, progress.metrics))
                 if time.monotonic() - saved > _SAVE_EVERY:
                     save_checkpoints(directory, fit)
                     saved = time.monotonic()
@@ -152,13 +242,14 @@ def _fit(prepared: Prepared, directory: Path, console: Console) -> tuple[fnn.Fit
                 mesh=prepared.mesh,
                 report=report,
                 watch_every=record.every,
+                so_far=so_far,
                 **prepared.settings,
             )
         except fnn.Diverged as error:
             record(error.progress)
             return fit, str(error), 1
         except Stopped as error:
-            return fit, str(error), error.exit_code
+            return fit, f"{error}; fnn train {directory} goes on from here", error.exit_code
     return fit, "", 0
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from fnn._tree import paths
 from fnn._types import check_range, check_seed
 from fnn.data import DataError, Splits, Visit, moments, to_float
 from fnn.data._split import check_splits
@@ -88,6 +89,7 @@ def fit(
     mesh: Mesh | None = None,
     report: Callable[[Progress], None] | None = None,
     watch_every: int | None = None,
+    so_far: Fit | None = None,
 ) -> Fit:
     """Train one network and keep its best state by validation.
 
@@ -113,9 +115,12 @@ def fit(
         report: called at the border of each chunk.
         watch_every: every how many steps of an epoch, from its first, the run measures its gradient and its
             updates for `report`; at most the steps of a chunk, about 100. By default never.
+        so_far: a run to go on with until it has gone through `epochs`, those before included. With the same
+            arguments it ends bit for bit where the run ends that was never interrupted. Its states hold
+            what `seed`, `standardize` and `lsuv` gave it, which are not asked again.
 
     Raises:
-        ValueError: settings or shapes that do not fit.
+        ValueError: settings or shapes that do not fit; a run to go on with that is of others.
         TypeError: settings of another type, a `make` that returns something else, a call inside of `jit`.
         Diverged: the loss became NaN or infinite.
 
@@ -127,6 +132,9 @@ def fit(
     >>> result = fnn.fit(make, {"learning_rate": 1e-2}, data, epochs=3)
     >>> result.history[-1]["validation_accuracy"] > 0.8
     True
+    >>> longer = fnn.fit(make, {"learning_rate": 1e-2}, data, epochs=5, so_far=result)
+    >>> len(longer.history), longer.history[:3] == result.history
+    (5, True)
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(hyperparameters)):
         raise TypeError(
@@ -154,13 +162,17 @@ def fit(
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         place = partial(jax.device_put, device=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
         first = jnp.asarray(train.x[lsuv_rows(n, batch_size) if lsuv else slice(1)])
-        state = place(
-            _init(make, values, key, first, moments(train.x) if standardize else None, rescale=lsuv)
-        )
+        begin = partial(_init, make, values, key, first, rescale=lsuv)
+        if so_far is None:
+            state = begin(moments(train.x) if standardize else None)
+            so_far = Fit(state, state, 0, ())
+        else:
+            _check_goes_on(so_far, partial(jax.eval_shape, begin), epochs=epochs, steps=steps)
+        so_far = so_far._replace(best=place(so_far.best), last=place(so_far.last))
+        state = _copy(so_far.last)
         train, validation = place(jax.tree.map(jnp.asarray, (train, validation)))
-        so_far = Fit(_copy(state), _copy(state), 0, ())
-        for epoch in range(epochs):
-            rows, mask = _rows(key, epoch, examples=n, batch_size=batch_size, chunk_steps=chunk_steps)
+        while (epoch := len(so_far.history)) < _ends(so_far, epochs, patience):
+            rows, mask = _rows(state.key, epoch, examples=n, batch_size=batch_size, chunk_steps=chunk_steps)
             seen: list[Any] = []
             for chunk in range(chunks):
                 state, measured = _chunk(
@@ -179,13 +191,48 @@ def fit(
                     metrics |= {f"validation_{name}": float(value) for name, value in measured.items()}
                     so_far = _advance(so_far, state, metrics)
                     progress = progress._replace(metrics=metrics, fit=so_far)
-                    if patience is not None and epoch + 1 - so_far.best_epoch >= patience:
+                    if _ends(so_far, epochs, patience) == epoch + 1:
                         progress = progress._replace(epochs=epoch + 1, steps=done)
                 if report is not None:
                     report(progress)
-            if progress.step == progress.steps:
-                break
     return so_far
+
+
+def _ends(so_far: Fit, epochs: int, patience: int | None) -> int:
+    """After how many epochs a run ends, unless one of them becomes its best."""
+    return epochs if patience is None else min(epochs, so_far.best_epoch + patience)
+
+
+def _check_goes_on(so_far: Any, begin: Callable[[Any], Any], *, epochs: int, steps: int) -> None:
+    """See that a run to go on with is of this network, these data and this length.
+
+    Raises:
+        ValueError: one that is not.
+        TypeError: no run.
+    """
+    if not isinstance(so_far, Fit):
+        raise TypeError(f"so_far must be a Fit, as fit returns it, not {type(so_far).__name__}")
+    before = len(so_far.history)
+    if before > epochs:
+        raise ValueError(f"so_far went through {before} epochs, which are more than {epochs} in all")
+    if int(so_far.last.step) != before * steps:
+        raise ValueError(
+            f"so_far took {so_far.last.step} steps in {before} epochs, where an epoch of these examples with "
+            f"this batch_size has {steps}; go on with those that it had"
+        )
+    start = begin(so_far.last.moments)
+    for part in ("params", "state", "opt_state"):
+        there, here = (
+            {path: f"{leaf.dtype} of shape {leaf.shape}" for path, leaf in paths(getattr(state, part))}
+            for state in (so_far.last, start)
+        )
+        for path in there | here:
+            had, wanted = there.get(path, "missing"), here.get(path, "missing")
+            if had != wanted:
+                raise ValueError(
+                    f"so_far is a run of another network or optimizer: {part}/{path} is {had} there, and "
+                    f"{wanted} here"
+                )
 
 
 def lsuv_rows(examples: int, batch_size: int) -> np.ndarray:

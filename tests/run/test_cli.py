@@ -226,12 +226,12 @@ def test_a_signal_saves_and_ends(number, code, tmp_path):
     finally:
         process.kill()
     assert process.returncode == code
-    assert errors == f"fnn: stopped by {number.name}\n"
+    assert errors == f"fnn: stopped by {number.name}; fnn train runs/small/1 goes on from here\n"
     lines = metrics(run)
     assert [line["epoch"] for line in lines] == [*range(1, len(lines) + 1)]
     assert len(lines) >= 3
     found = results(run)
-    assert found["stopped"] == f"stopped by {number.name}"
+    assert found["stopped"] == errors[len("fnn: ") : -1]
     assert found["epochs"] == len(lines)
     assert found["validation"]["accuracy"] == max(line["validation_accuracy"] for line in lines)
     assert "test" not in found, "the test set is for runs that are complete"
@@ -325,7 +325,7 @@ def folder(tmp_path, monkeypatch):
 
 CONFIGS = [
     (["missing.toml"], "there is no config file missing.toml"),
-    (["directory"], "cannot read the config file directory: Is a directory"),
+    (["directory"], "directory is not the directory of a run: it has no metrics.jsonl"),
     (
         ["broken.toml"],
         "broken.toml: this is not TOML: Expected ']' at the end of a table declaration (at line 1, c",
@@ -581,7 +581,7 @@ def test_evaluate_says_which_config_of_a_run_is_wrong(folder, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train"], "Missing argument 'CONFIG'"),
+        (["train"], "Missing argument 'CONFIG|RUN'"),
         (["tarin", "small.toml"], "No such command 'tarin'"),
         (["train", "small.toml", "--epochs", "3"], "No such option: --epochs"),
         (["evaluate", "directory", "--checkpoint", "first"], "'first' is not one of"),

@@ -376,6 +376,81 @@ def test_nothing_that_was_given_or_returned_is_used_up() -> None:
             np.testing.assert_allclose(measured["accuracy"], recorded["validation_accuracy"], rtol=1e-5)
 
 
+# --- going on -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("patience", [None, 3])
+def test_a_run_that_goes_on_ends_where_the_run_in_one_piece_does(patience: int | None) -> None:
+    data = blobs(30)
+    settings = {**SETTINGS, "learning_rate": fnn.cosine(0.1, steps=24)}
+    keywords = {"batch_size": 8, "patience": patience, "seed": 3, "watch_every": 2}
+    reports: list[Progress] = []
+    whole = fit(perceptron, settings, data, epochs=6, report=reports.append, **keywords)
+    again: list[Progress] = []
+    part = fit(perceptron, settings, data, epochs=2, **keywords)
+    part = jax.tree.map(lambda leaf: leaf, part)  # what is read from a file is no longer the same object
+    for epochs in (2, 3, 6):
+        before = part
+        part = fit(perceptron, settings, data, epochs=epochs, report=again.append, so_far=part, **keywords)
+        assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((before.best, before.last)))
+    assert part.history == whole.history
+    assert part.best_epoch == whole.best_epoch
+    assert same(part, whole)
+    assert [p.step for p in again] == [p.step for p in reports[2:]]
+    assert [p.watched for p in again] == [p.watched for p in reports[2:]]
+    assert again[-1].steps == reports[-1].steps
+
+
+@pytest.mark.parametrize("before", [1, 2, 3, 4])
+def test_patience_goes_on_too(before: int) -> None:
+    right, losses, *_ = SCRIPTS["rises and falls"]
+    script = {"right": [0, *right, 0, 0], "loss": [0.0, *losses, 5.0, 6.0]}
+    script = {name: jnp.asarray(values, jnp.float32) for name, values in script.items()}
+    examples = Examples(np.arange(4, dtype=np.float32)[:, None], np.zeros(4, np.int32))
+    data = Splits(examples, examples, examples, ("a", "b"), "script")
+    keywords = {"batch_size": "all", "standardize": False, "patience": 2}
+    whole = fit(scripted, script, data, epochs=6, **keywords)
+    assert (len(whole.history), whole.best_epoch) == (4, 2)
+    part = fit(scripted, script, data, epochs=before, **keywords)
+    assert fit(scripted, script, data, epochs=6, so_far=part, **keywords).history == whole.history
+
+
+OTHERS: dict[str, tuple[Callable, dict[str, Any], str]] = {
+    "fewer epochs": (
+        perceptron,
+        {"epochs": 1},
+        "so_far went through 2 epochs, which are more than 1 in all",
+    ),
+    "another batch": (
+        perceptron,
+        {"batch_size": 4},
+        "so_far took 4 steps in 2 epochs, where an epoch of these examples with this batch_size has 4; go on "
+        "with those that it had",
+    ),
+    "another network": (
+        lambda h: perceptron(h)._replace(net=fnn.linear(4)),
+        {},
+        "so_far is a run of another network or optimizer: params/batch_norm_1/bias is float32 of shape (8,) "
+        "there, and missing here",
+    ),
+    "another optimizer": (
+        lambda h: perceptron(h)._replace(optimizer=fnn.sgd(0.1)),
+        {},
+        "so_far is a run of another network or optimizer: opt_state/first_moment/",
+    ),
+    "no run": (perceptron, {"so_far": 3}, "so_far must be a Fit, as fit returns it, not int"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_run_goes_on_only_as_itself(name: str) -> None:
+    make, options, message = OTHERS[name]
+    keywords = {"epochs": 4, "batch_size": 8}
+    run = fit(perceptron, SETTINGS, blobs(16), **{**keywords, "epochs": 2})
+    with pytest.raises((TypeError, ValueError), match=f"^{re.escape(message)}"):
+        fit(make, SETTINGS, blobs(16), **{**keywords, "so_far": run, **options})
+
+
 # --- compilation ----------------------------------------------------------------------------------------
 
 _compiled: list[str] = []

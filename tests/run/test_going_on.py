@@ -1,0 +1,194 @@
+"""Runs that were interrupted: they go on, and end where the run in one piece ends."""
+
+import json
+import os
+import shutil
+import signal
+
+import jax
+import numpy as np
+import pytest
+from run_cases import SMALL, in_process
+
+import fnn
+from fnn.run import _train
+from fnn.run._directory import load_checkpoint, read_json
+from fnn.run._train import _like, prepare, read
+
+CONFIG = SMALL.replace('"relu",', '"relu", "batch_norm", {dropout = {rate = 0.2}},').replace(
+    "learning_rate = 1e-2", "learning_rate = {cosine = {peak = 1e-2}}"
+)
+EPOCHS = 3
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(CONFIG)
+    return tmp_path
+
+
+@pytest.fixture
+def interrupted(here, monkeypatch, capsys):
+    """Stopped in the middle of its second epoch, of chunks of 8 steps."""
+    monkeypatch.setattr(fnn.train._fit, "_CHUNK_STEPS", 8)
+    call = _train.Recorder.__call__
+
+    def stop(self, progress):
+        call(self, progress)
+        if progress.epoch == 2 and progress.fit is None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_train.Recorder, "__call__", stop)
+        code, _, errors = in_process(monkeypatch, capsys, "train", "small.toml")
+    run = here / "runs" / "small" / "1"
+    assert code == 143
+    assert errors == "fnn: stopped by SIGTERM; fnn train runs/small/1 goes on from here\n"
+    assert [line["epoch"] for line in lines(run / "metrics.jsonl")] == [1]
+    return run
+
+
+@pytest.fixture
+def whole(here, monkeypatch, capsys):
+    monkeypatch.setattr(fnn.train._fit, "_CHUNK_STEPS", 8)
+    assert in_process(monkeypatch, capsys, "train", "small.toml", 'run.directory="whole"')[0] == 0
+    return here / "whole"
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def checkpoint(run, name):
+    prepared = prepare(read(run / "config.toml"))
+    state = load_checkpoint(run, name, _like(prepared))
+    return jax.tree.map(np.asarray, state._replace(key=jax.random.key_data(state.key)))
+
+
+def assert_same_run(run, whole):
+    for name in ("metrics.jsonl", "diagnostics.jsonl"):
+        assert lines(run / name) == lines(whole / name)
+    for name in ("results.json", "findings.json"):
+        assert json.loads((run / name).read_text()) == json.loads((whole / name).read_text())
+    for name in ("best", "last"):
+        one, other = checkpoint(run, name), checkpoint(whole, name)
+        assert jax.tree.structure(one) == jax.tree.structure(other)
+        assert all(map(np.array_equal, jax.tree.leaves(one), jax.tree.leaves(other)))
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best", "last"]
+    assert sorted(path.name for path in (run / "figures").iterdir()) == sorted(
+        path.name for path in (whole / "figures").iterdir()
+    )
+
+
+def test_a_run_that_a_signal_stopped_goes_on(interrupted, whole, monkeypatch, capsys):
+    before = json.loads((interrupted / "environment.json").read_text())
+    code, output, errors = in_process(monkeypatch, capsys, "train", interrupted)
+    assert (code, errors) == (0, "")
+    assert "going on after epoch 1" in output.replace("\n", " ")
+    assert_same_run(interrupted, whole)
+    assert json.loads((interrupted / "environment.json").read_text())["seconds"] > before["seconds"]
+
+
+def test_a_config_that_names_the_directory_goes_on_too(interrupted, whole, monkeypatch, capsys):
+    shutil.move(interrupted, "mine")
+    directory = 'run.directory="mine"'
+    (interrupted.parents[2] / "mine" / "config.toml").write_text(read("small.toml", (directory,)).to_toml())
+    assert in_process(monkeypatch, capsys, "train", "small.toml", directory)[0] == 0
+    assert_same_run(interrupted.parents[2] / "mine", whole)
+    code, _, errors = in_process(monkeypatch, capsys, "train", "small.toml", directory, "seed=5")
+    assert code == 2
+    assert errors == (
+        "fnn: run.directory: mine has a run of another config; name another one, or remove it\n"
+    )
+
+
+def test_a_run_that_was_killed_goes_on(interrupted, whole, monkeypatch, capsys):
+    """What it wrote after its last checkpoint is written again; a line may be torn."""
+    (interrupted / "results.json").unlink()
+    shutil.rmtree(interrupted / "figures")
+    with (interrupted / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "loss": 7.0}\n{"epoch": 3, "lo')
+    with (interrupted / "diagnostics.jsonl").open("a") as file:
+        file.write('{"step": 30, "loss": 7.0, "loss_max": 8.0}\n{"ste')
+    assert in_process(monkeypatch, capsys, "train", interrupted)[0] == 0
+    assert_same_run(interrupted, whole)
+
+
+def test_a_run_that_was_killed_between_its_two_checkpoints_goes_on(interrupted, whole, monkeypatch, capsys):
+    best = json.loads((whole / "results.json").read_text())["best_epoch"]
+    assert best > 1
+    shutil.rmtree(interrupted / "checkpoints" / "best")
+    shutil.copytree(whole / "checkpoints" / "best", interrupted / "checkpoints" / "best")
+    shutil.copy(whole / "metrics.jsonl", interrupted)
+    _, output, _ = in_process(monkeypatch, capsys, "train", interrupted)
+    assert f"going on after epoch {best}" in output.replace("\n", " ")
+    assert lines(interrupted / "metrics.jsonl") == lines(whole / "metrics.jsonl")
+
+
+def test_a_run_that_has_no_checkpoint_yet_begins_anew(interrupted, whole, monkeypatch, capsys):
+    (interrupted / "results.json").unlink()
+    for name in ("best", "last"):
+        shutil.rmtree(interrupted / "checkpoints" / name)
+    assert in_process(monkeypatch, capsys, "train", interrupted)[0] == 0
+    assert_same_run(interrupted, whole)
+
+
+def test_of_a_finished_run_the_results_are_printed(whole, monkeypatch, capsys):
+    def times():
+        return {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()}
+
+    before = times()
+    code, output, errors = in_process(monkeypatch, capsys, "train", whole)
+    assert (code, errors) == (0, "")
+    assert "test" in output
+    assert f"report: {whole / 'report.html'}" in output
+    assert times() == before
+
+
+def test_what_cannot_go_on_is_said(interrupted, monkeypatch, capsys):
+    def complaint(*arguments):
+        code, _, errors = in_process(monkeypatch, capsys, "train", *arguments)
+        assert code == 2
+        return errors
+
+    assert complaint(interrupted, "train.epochs=9") == (
+        f"fnn: train.epochs=9: {interrupted} is a run that has begun, where no key can be changed\n"
+    )
+    os.mkdir("empty")
+    assert complaint("empty") == "fnn: empty is not the directory of a run: it has no metrics.jsonl\n"
+    (interrupted / "metrics.jsonl").write_text('{"epoch": 2}\n')
+    assert complaint(interrupted) == (
+        f"fnn: {interrupted / 'metrics.jsonl'}: the 1 epochs of the checkpoint are not all here\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_data_that_have_changed_are_not_taken_for_those_of_the_run(command, here, monkeypatch, capsys):
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(60, 4)).astype(np.float32), np.arange(60) % 2
+    np.savez("mine.npz", x=x, y=y)
+    (here / "mine.toml").write_text(
+        '[data]\nuse = "npz"\npath = "mine.npz"\n[model]\nlayers = [{linear = {features = 2}}]\n'
+        '[loss]\nuse = "softmax_cross_entropy"\n[optimizer]\nuse = "adam"\nlearning_rate = 0.01\n'
+        '[train]\nepochs = 1\nbatch_size = 16\n[run]\ndirectory = "run"\n'
+    )
+    assert in_process(monkeypatch, capsys, "train", "mine.toml")[0] == 0
+    assert in_process(monkeypatch, capsys, "evaluate", "run")[0] == 0
+    (here / "run" / "results.json").unlink()  # as if it were not finished
+    np.savez("mine.npz", x=np.append(x, x[:1], 0), y=np.append(y, 0))
+    code, _, errors = in_process(monkeypatch, capsys, command, "run")
+    assert code == 2
+    assert errors == (
+        "fnn: run/config.toml: data: these are not the examples that run began with; bring those back, or "
+        "begin anew\n"
+    )
+    assert read_json(here / "run" / "environment.json", {})["data"]
+
+
+def test_brackets_in_names_are_no_markup(here, monkeypatch, capsys):
+    code, output, _ = in_process(
+        monkeypatch, capsys, "train", "small.toml", "train.epochs=1", 'run.directory="s[/x][red]"'
+    )
+    assert code == 0
+    assert "report: s[/x][red]/report.html" in output
