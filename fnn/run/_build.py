@@ -101,6 +101,34 @@ class Make:
         return self._build(value, values, path) if isinstance(value, Call) else value
 
 
+def _descents(optimizer: Call) -> int:
+    """How many of the functions that an update goes through turn a gradient into a step downwards."""
+    if "learning_rate" in dict(optimizer.arguments):
+        return 1
+    inner = [_descents(child) for _, child in optimizer.children("") if isinstance(child, Call)]
+    return max(inner, key=lambda count: abs(count - 1)) if optimizer.function == "by_path" else sum(inner)
+
+
+def see_that_it_descends(optimizer: Call) -> None:
+    """See that every parameter is stepped by one optimizer.
+
+    Raises:
+        ConfigError: by none, or by several in a chain, where a step is taken for a gradient.
+    """
+    found = _descents(optimizer)
+    if found > 1:
+        problem = (
+            f"sends each gradient through {found} optimizers; a chain has one, after what changes gradients"
+        )
+        raise ConfigError("optimizer", f"{optimizer.function} {problem}")
+    if not found:
+        raise ConfigError(
+            "optimizer",
+            f"{optimizer.function} changes gradients but takes no step; put it in front of an optimizer, as "
+            "in chain = {transforms = [{clip_by_value = {limit = 1}}, {sgd = {learning_rate = 0.1}}]}",
+        )
+
+
 def make_and_values(config: Config, steps: int) -> tuple[Make, dict[str, Any]]:
     """Part a config into structure and the values of its hyperparameters, by path.
 

@@ -45,13 +45,12 @@ def train(
     overrides: Overrides = None,
 ) -> None:
     """Train a network, evaluate it once on the test set and write a report."""
-    from rich.console import Console
-
     from fnn.run._cache import use_compile_cache
+    from fnn.run._output import Output
     from fnn.run._train import train_path
 
     use_compile_cache()
-    raise typer.Exit(train_path(path, tuple(overrides or ()), Console(markup=False)))
+    raise typer.Exit(train_path(path, tuple(overrides or ()), Output()))
 
 
 @app.command()
@@ -60,13 +59,12 @@ def evaluate(
     checkpoint: Annotated[Checkpoint, typer.Option(help="Which saved state.")] = Checkpoint.best,
 ) -> None:
     """Print a run's loss and accuracy on its validation and test data."""
-    from rich.console import Console
-
     from fnn.run._cache import use_compile_cache
+    from fnn.run._output import Output
     from fnn.run._train import evaluate
 
     use_compile_cache()
-    raise typer.Exit(evaluate(run, checkpoint.value, Console(markup=False)))
+    raise typer.Exit(evaluate(run, checkpoint.value, Output()))
 
 
 @app.command()
@@ -87,13 +85,12 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="Print for machines.")] = False,
 ) -> None:
     """Judge a config before training, or a run after it: PASS, WARN or FAIL, and what to try."""
-    from rich.console import Console
-
     from fnn.run._cache import use_compile_cache
     from fnn.run._check import check_path
+    from fnn.run._output import Output
 
     use_compile_cache()
-    raise typer.Exit(check_path(path, tuple(overrides or ()), against, json, Console(markup=False)))
+    raise typer.Exit(check_path(path, tuple(overrides or ()), against, json, Output()))
 
 
 @app.command()
@@ -110,15 +107,14 @@ def search(
     overrides: Overrides = None,
 ) -> None:
     """Search hyperparameters, all trials as one program, and write the best config."""
-    from rich.console import Console
-
     from fnn.run._cache import use_compile_cache
     from fnn.run._devices import one_device_per_core
+    from fnn.run._output import Output
     from fnn.run._search import search_path
 
     use_compile_cache()
     one_device_per_core()
-    raise typer.Exit(search_path(path, tuple(overrides or ()), Console(markup=False)))
+    raise typer.Exit(search_path(path, tuple(overrides or ()), Output()))
 
 
 @app.command()
@@ -147,21 +143,19 @@ def bench(
     json: Annotated[Path | None, typer.Option(help="Also write the measurements to this file.")] = None,
 ) -> None:
     """Time training and inference on this device; on several devices, on a mesh of them."""
-    from rich.console import Console
-
     from fnn.run._bench import bench
+    from fnn.run._output import Output
 
-    raise typer.Exit(bench(tuple(workloads or ()), rounds, json, Console(markup=False)))
+    raise typer.Exit(bench(tuple(workloads or ()), rounds, json, Output()))
 
 
 @app.command()
 def doctor() -> None:
     """See whether this installation of JAX computes right, and whether it computes fast."""
-    from rich.console import Console
-
     from fnn.run._doctor import doctor
+    from fnn.run._output import Output
 
-    raise typer.Exit(doctor(Console(markup=False)))
+    raise typer.Exit(doctor(Output()))
 
 
 def _version(asked: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -138,10 +139,18 @@ def read(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"this is not TOML: {error}") from error
     try:
-        raw = all_replaced(raw, map(parsed, overrides))
+        raw = _with_whole_path(all_replaced(raw, map(parsed, overrides)))
         return replace(check(raw, name=path.stem), source=str(path))
     except ConfigError as error:
         raise ConfigError(str(path), str(error)) from error
+
+
+def _with_whole_path(raw: dict[str, Any]) -> dict[str, Any]:
+    """The path of the data from the root on, so that a run finds them from every working directory."""
+    data = raw.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("path"), str):
+        return raw
+    return {**raw, "data": {**data, "path": os.path.abspath(os.path.expanduser(data["path"]))}}
 
 
 def check(raw: dict[str, Any], *, name: str = "run") -> Config:

@@ -148,8 +148,12 @@ def save_checkpoints(directory: Path, fit: fnn.Fit) -> None:
     parent = (directory / "checkpoints").resolve()
     new, old = parent / "new", parent / "old"
     for name in ("best", "last"):
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(new, getattr(fit, name)._asdict(), force=True)
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(new, getattr(fit, name)._asdict(), force=True)
+        except Exception as error:
+            problem = f"the checkpoint {parent / name} cannot be written: {_first_line(error)}"
+            raise ConfigError("", problem) from error
         if (parent / name).exists():
             (parent / name).rename(old)
         new.rename(parent / name)
@@ -170,7 +174,7 @@ def load_checkpoint(directory: Path, name: str, like: fnn.TrainState) -> fnn.Tra
     path = (directory / "checkpoints" / name).resolve()
     if not path.is_dir():
         raise ConfigError(
-            "", f"{directory} has no checkpoint {name!r}: its run ended before its first epoch did"
+            "", f"{directory} has no checkpoint {name!r}: its run ended before it saved one; train it again"
         )
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), like)

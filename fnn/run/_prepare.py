@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 import fnn
 from fnn.nn import LayerError
-from fnn.run._build import Make, call_plainly, make_and_values, numbers_at, with_numbers
+from fnn.run._build import Make, call_plainly, make_and_values, numbers_at, see_that_it_descends, with_numbers
 from fnn.run._config import Config, ConfigError
 from fnn.run._directory import fingerprint, read_json
 from fnn.train._fit import check_fit, check_length
@@ -78,6 +78,7 @@ def _prepare(config: Config) -> Prepared:
         steps = check_length(len(data.train.x), **_length(settings))
         make, values = make_and_values(config, steps)
     check_ranges(config, steps, data, _length(settings))
+    see_that_it_descends(config.optimizer)
     mesh = fnn.mesh() if len(jax.devices()) > 1 else None
     return Prepared(config, data, make, values, settings, mesh)
 

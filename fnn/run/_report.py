@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from fnn.run._diagnose import with_nan
 from fnn.run._progress import with_error
 
 _CAPTIONS = {
@@ -97,8 +98,8 @@ def write_report(directory: Path) -> Path:
     Raises:
         FileNotFoundError: the directory lacks one of those files.
     """
-    results = json.loads(_text(directory, "results.json"))
-    epochs = [json.loads(line) for line in _text(directory, "metrics.jsonl").splitlines()]
+    results = with_nan(json.loads(_text(directory, "results.json")))
+    epochs = [with_nan(json.loads(line)) for line in _text(directory, "metrics.jsonl").splitlines()]
     environment = json.loads(_text(directory, "environment.json"))
     summary, findings = directory / "summary.txt", directory / "findings.json"
     parts, facts = _parts(results)

@@ -20,7 +20,7 @@ import fnn
 from fnn.nn._layer import as_layer
 from fnn.run._build import numbers_at
 from fnn.run._config import Call, Config, ConfigError, read
-from fnn.run._diagnose import FILE, Recorder, as_json, judge_run, show
+from fnn.run._diagnose import FILE, Recorder, as_json, finite, judge_run, show, with_nan
 from fnn.run._directory import (
     choose,
     create,
@@ -72,7 +72,7 @@ def train_path(path: str, overrides: tuple[str, ...], console: Console) -> int:
     """
     config, directory = opened(path, overrides, "run", "metrics.jsonl")
     if directory is not None:
-        results = read_json(directory / "results.json", {"stopped": ""})
+        results = with_nan(read_json(directory / "results.json", {"stopped": ""}))
         if "stopped" not in results:
             _show(directory, results, judge_run(directory), console)
             return 0
@@ -113,17 +113,18 @@ def train(config: Config, directory: Path | None, console: Console) -> int:
     for line in _parameter_parts(prepared):
         console.print(line, highlight=False)
 
-    fit, stopped, exit_code = _fit(prepared, directory, console, so_far)
-    if fit is not None:
-        save_checkpoints(directory, fit)
-    results = _results(prepared, fit, stopped, directory)
-    write_json(directory / "results.json", results)
-    findings = judge_run(directory)
-    write_json(directory / "findings.json", as_json(fnn.by_urgency(findings)))
-    draw_layers(directory / FILE, directory / "figures" / "layers.png")
-    seconds = round(before + time.monotonic() - started, 2)
-    write_json(directory / "environment.json", {**about, "seconds": seconds})
-    write_report(directory)
+    with signals() as received:  # also while the results are written
+        fit, stopped, exit_code = _fit(prepared, directory, console, so_far, received)
+        if fit is not None:
+            save_checkpoints(directory, fit)
+        results, outputs = _results(prepared, fit, stopped)
+        write_json(directory / "results.json", finite(results))
+        findings = judge_run(directory)
+        write_json(directory / "findings.json", as_json(fnn.by_urgency(findings)))
+        _draw(prepared, fit, outputs, directory)
+        seconds = round(before + time.monotonic() - started, 2)
+        write_json(directory / "environment.json", {**about, "seconds": seconds})
+        write_report(directory)
     _show(directory, results, findings, console)
     return exit_code
 
@@ -145,7 +146,7 @@ def _show(
 
 def _line(epoch: int, metrics: dict[str, float]) -> str:
     """A line of `metrics.jsonl`."""
-    return json.dumps({"epoch": epoch, **metrics}) + "\n"
+    return json.dumps(finite({"epoch": epoch, **metrics})) + "\n"
 
 
 def _so_far(prepared: Prepared, directory: Path) -> fnn.Fit | None:
@@ -163,7 +164,7 @@ def _so_far(prepared: Prepared, directory: Path) -> fnn.Fit | None:
     lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     epochs = int(last.step) // steps
     try:
-        history = [json.loads(line) for line in lines[:epochs]]
+        history = [with_nan(json.loads(line)) for line in lines[:epochs]]
     except ValueError:
         history = []
     if [line.pop("epoch", None) for line in history] != [*range(1, epochs + 1)]:
@@ -209,7 +210,7 @@ def _like(prepared: Prepared) -> fnn.TrainState:
 
 
 def _fit(
-    prepared: Prepared, directory: Path, console: Console, so_far: fnn.Fit | None
+    prepared: Prepared, directory: Path, console: Console, so_far: fnn.Fit | None, received: list[int]
 ) -> tuple[fnn.Fit | None, str, int]:
     """The run as far as it came, why it ended early if it did, and the exit code."""
     fit = so_far
@@ -217,7 +218,7 @@ def _fit(
     metrics = directory / "metrics.jsonl"
     record = Recorder(prepared, directory, 0 if so_far is None else int(so_far.last.step))
 
-    with signals() as received, Display(console, title=prepared.config.name) as display:
+    with Display(console, title=prepared.config.name) as display:
 
         def report(progress: fnn.Progress) -> None:
             nonlocal fit, saved
@@ -250,6 +251,9 @@ def _fit(
             return fit, str(error), 1
         except Stopped as error:
             return fit, f"{error}; fnn train {directory} goes on from here", error.exit_code
+        except OSError as error:
+            problem = f"{error.filename or directory} cannot be written: {error.strerror}"
+            return fit, f"{problem}; fnn train {directory} goes on when it can", 1
     return fit, "", 0
 
 
@@ -275,30 +279,37 @@ def signals() -> Iterator[list[int]]:
         restore()
 
 
-def _results(prepared: Prepared, fit: fnn.Fit | None, stopped: str, directory: Path) -> dict[str, Any]:
-    """The figures of a run; the test set is touched here, once, and only where the run is complete."""
+def _results(
+    prepared: Prepared, fit: fnn.Fit | None, stopped: str
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """The figures of a run, and its outputs for the test set: touched here, once, of a complete run."""
     results: dict[str, Any] = {"parameters": prepared.summary.parameters}
     if stopped:
         results["stopped"] = stopped
     if fit is None or not fit.history:
-        return results
+        return results, None
     results |= {
         "epochs": len(fit.history),
         "best_epoch": fit.best_epoch,
         "validation": _validation(fit.history[fit.best_epoch - 1]),
         "last_validation": _validation(fit.history[-1]),
     }
-    draw_curves(fit.history, directory / "figures" / "curves.png")
     if stopped:
-        return results
+        return results, None
     x, y = prepared.data.test
-    classes = prepared.data.classes
     outputs = _outputs(prepared, fit.best, x)
-    results["test"] = _scores(prepared, fit.best, outputs, y)
-    if classes:
-        draw_confusion(_confusion_matrix(outputs, y), classes, directory / "figures" / "confusion.png")
-        draw_mistakes(x, y, outputs, classes, directory / "figures" / "mistakes.png")
-    return results
+    return results | {"test": _scores(prepared, fit.best, outputs, y)}, outputs
+
+
+def _draw(prepared: Prepared, fit: fnn.Fit | None, outputs: np.ndarray | None, directory: Path) -> None:
+    """The figures of the report."""
+    figures, (x, y), classes = directory / "figures", prepared.data.test, prepared.data.classes
+    draw_layers(directory / FILE, figures / "layers.png")
+    if fit is not None and fit.history:
+        draw_curves(fit.history, figures / "curves.png")
+    if outputs is not None and classes:
+        draw_confusion(_confusion_matrix(outputs, y), classes, figures / "confusion.png")
+        draw_mistakes(x, y, outputs, classes, figures / "mistakes.png")
 
 
 def _validation(metrics: dict[str, float]) -> dict[str, float]:

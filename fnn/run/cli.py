@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ def main() -> None:
     # XLA logs two errors for every program that it reads from the compile cache on some CPUs, about features
     # that say what is fast and not what is possible. Its real errors arrive as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs a traceback of what it raises too
     signal.signal(signal.SIGINT, _quit)
     try:
         from fnn.run._commands import app

@@ -184,7 +184,9 @@ def test_a_checkpoint_is_replaced_by_a_later_one(saved):
 def test_a_checkpoint_that_is_missing(saved):
     directory, _ = saved
     (directory / "checkpoints" / "best").rename(directory / "elsewhere")
-    with pytest.raises(ConfigError, match=r"^.*run has no checkpoint 'best': its run ended before its first"):
+    with pytest.raises(
+        ConfigError, match=r"^.*run has no checkpoint 'best': its run ended before it saved one; "
+    ):
         load_checkpoint(directory, "best", jax.eval_shape(lambda: state(make)))
 
 

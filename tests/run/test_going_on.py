@@ -1,9 +1,13 @@
 """Runs that were interrupted: they go on, and end where the run in one piece ends."""
 
+import errno
 import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -184,6 +188,91 @@ def test_data_that_have_changed_are_not_taken_for_those_of_the_run(command, here
         "begin anew\n"
     )
     assert read_json(here / "run" / "environment.json", {})["data"]
+
+
+def test_a_log_that_cannot_be_written_saves_and_ends(here, whole, monkeypatch, capsys):
+    call = _train.Recorder.__call__
+
+    def full(self, progress):
+        if progress.epoch == 2 and progress.fit is None:
+            raise OSError(errno.ENOSPC, "No space left on device", "diagnostics.jsonl")
+        call(self, progress)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_train.Recorder, "__call__", full)
+        code, _, errors = in_process(monkeypatch, capsys, "train", "small.toml")
+    assert code == 1
+    assert errors == (
+        "fnn: diagnostics.jsonl cannot be written: No space left on device; fnn train runs/small/1 goes on when "
+        "it can\n"
+    )
+    assert in_process(monkeypatch, capsys, "train", "runs/small/1")[0] == 0
+    assert_same_run(here / "runs" / "small" / "1", whole)
+
+
+@pytest.mark.parametrize("name", ["draw_curves", "save_checkpoints"])
+def test_a_signal_after_the_last_epoch_loses_nothing(name, here, whole, monkeypatch, capsys):
+    function = getattr(_train, name)
+
+    def late(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return function(*arguments)
+
+    monkeypatch.setattr(_train, name, late)
+    assert in_process(monkeypatch, capsys, "train", "small.toml")[0] == 0
+    assert_same_run(here / "runs" / "small" / "1", whole)
+
+
+def test_results_are_there_before_a_figure_fails(here, monkeypatch, capsys):
+    def fails(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(_train, "draw_layers", fails)
+    with pytest.raises(MemoryError):
+        in_process(monkeypatch, capsys, "train", "small.toml")
+    assert "test" in json.loads((here / "runs" / "small" / "1" / "results.json").read_text())
+
+
+def test_a_damaged_checkpoint_is_one_line(here, whole):
+    (whole / "checkpoints" / "best" / "_METADATA").write_text("junk")
+    shutil.rmtree(whole / "checkpoints" / "best" / "d")
+    command = Path(sys.executable).with_name("fnn")
+    found = subprocess.run(
+        [command, "evaluate", "whole"], capture_output=True, text=True, cwd=here, check=False
+    )
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1
+    assert "checkpoints/best cannot be read: " in found.stderr
+
+
+def test_output_that_nobody_reads_stops_no_run(here):
+    command = Path(sys.executable).with_name("fnn")
+    process = subprocess.Popen([command, "train", "small.toml"], stdout=subprocess.PIPE, cwd=here)
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert (here / "runs" / "small" / "1" / "report.html").is_file()
+
+
+def test_results_are_json_whatever_the_numbers(here, monkeypatch, capsys):
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(40, 3)).astype(np.float32), random.normal(size=(40, 1)).astype(np.float32)
+    np.savez("mine.npz", x_train=x, y_train=y, x_test=np.full((5, 3), 1e25, np.float32), y_test=y[:5])
+    (here / "mine.toml").write_text(
+        '[data]\nuse = "npz"\npath = "mine.npz"\n[model]\nlayers = [{linear = {features = 1}}]\n'
+        '[loss]\nuse = "mean_squared_error"\n[optimizer]\nuse = "sgd"\nlearning_rate = 0.01\n'
+        '[train]\nepochs = 1\nbatch_size = 8\nstandardize = false\n[run]\ndirectory = "run"\n'
+    )
+    assert in_process(monkeypatch, capsys, "train", "mine.toml")[0] == 0
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    found = json.loads((here / "run" / "results.json").read_text(), parse_constant=refuse)
+    assert found["test"]["loss"] is None
+    assert "nan test loss" in (here / "run" / "report.html").read_text()
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")  # where the run still finds its data
+    assert in_process(monkeypatch, capsys, "evaluate", here / "run")[0] == 0
 
 
 def test_brackets_in_names_are_no_markup(here, monkeypatch, capsys):
