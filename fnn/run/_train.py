@@ -109,6 +109,7 @@ def train(config: Config, directory: Path | None, console: Console) -> int:
     console.print(
         f"{directory}: {prepared.summary.parameters:,} parameters, {_sizes(prepared)}{goes_on}",
         highlight=False,
+        soft_wrap=True,
     )
     for line in _parameter_parts(prepared):
         console.print(line, highlight=False)
