@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -9,9 +10,12 @@ import sys
 from contextlib import suppress
 from types import FrameType
 
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+"""What no command can help: a disk that is full or broken, a file that is not the user's."""
+
 
 def main() -> None:
-    """Run a command; bad input ends in one sentence and exit code 2."""
+    """Run a command; bad input ends in one sentence and exit code 2, a disk that fails with exit code 1."""
     # XLA logs two errors for every program that it reads from the compile cache on some CPUs, about features
     # that say what is fast and not what is possible. Its real errors arrive as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -24,10 +28,11 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        # Only what says of itself that it is bad input; anything else is a defect and shows its traceback.
-        if type(error).__name__ != "ConfigError":
-            raise
-        _fail(str(error))
+        if type(error).__name__ == "ConfigError":
+            _fail(str(error))
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            _fail(f"{error.strerror}: {error.filename}", 1)
+        raise  # a defect, which shows its traceback
 
 
 def _quit(number: int, frame: FrameType | None) -> None:
@@ -42,6 +47,6 @@ def _quit(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-def _fail(problem: str) -> None:
+def _fail(problem: str, code: int = 2) -> None:
     print(f"fnn: {problem}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

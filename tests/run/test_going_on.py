@@ -281,3 +281,12 @@ def test_brackets_in_names_are_no_markup(here, monkeypatch, capsys):
     )
     assert code == 0
     assert "report: s[/x][red]/report.html" in output
+
+
+def test_a_disk_that_fails_is_one_sentence(here, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", "results.json")
+
+    monkeypatch.setattr(_train, "write_json", full)
+    code, _, errors = in_process(monkeypatch, capsys, "train", "small.toml")
+    assert (code, errors) == (1, "fnn: No space left on device: results.json\n")
