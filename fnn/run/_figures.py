@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
-from fnn.run._look import GREY, INK, LINE, SHADES, TRAIN, VALIDATION, new_figure, plain, save
+from fnn.run._look import (
+    GREY,
+    INK,
+    LINE,
+    NO_NUMBER,
+    SHADES,
+    TRAIN,
+    VALIDATION,
+    new_figure,
+    plain,
+    save,
+)
 
 _CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 _SHEET_COLUMNS, _SHEET_ROWS = 6, 4
+_RATIOS = "log10 of ‖Δw‖ / ‖w‖"
 
 
 def worst_mistakes(y: ArrayLike, outputs: ArrayLike, count: int) -> np.ndarray:
@@ -77,6 +91,8 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
 def draw_layers(records: Path, path: Path) -> bool:
     """Heat maps of layer against time: update ratios, dead units, flat tails, running statistics.
 
+    A watched step stands for those from it to the next one, a probe for those before it.
+
     Args:
         records: the `diagnostics.jsonl` of a run.
         path: the PNG to write.
@@ -88,28 +104,36 @@ def draw_layers(records: Path, path: Path) -> bool:
     watched = [row for row in rows if "update_ratio" in row]
     probes = [row for row in rows if "probe" in row]
     order = rows[0]["layers"] if rows else []
-    found = {"log10 of ‖Δw‖ / ‖w‖": _by_layer(watched, order, lambda row: row["update_ratio"], np.log10)}
+    end = max((row["step"] + ("probe" not in row) for row in rows[1:]), default=0)  # steps taken
+    until_next = [*(row["step"] for row in watched), end]
+    since_last = [0, *(row["step"] for row in probes[:-1]), end]
+    found = {_RATIOS: (until_next, _by_layer(watched, order, lambda row: row["update_ratio"]))}
     for name, title in (
         ("dead_units", "share of dead rectified units"),
         ("saturated_units", "share of outputs in the flat tails"),
         ("statistics", "distance of running statistics, in deviations"),
     ):
-        found[title] = _by_layer(probes, order, lambda row, name=name: row["probe"].get(name, {}))
-    maps = {title: values for title, values in found.items() if values is not None}
+        found[title] = since_last, _by_layer(probes, order, lambda row, name=name: row["probe"].get(name, {}))
+    maps = {title: (edges, *values) for title, (edges, values) in found.items() if values is not None}
     if not maps:
         return False
     heights = [1.1 + 0.24 * len(layers) for _, layers, _ in maps.values()]
     figure = new_figure(8.0, sum(heights))
-    for axes, (title, (steps, layers, values)) in zip(
+    for axes, (title, (edges, layers, values)) in zip(
         figure.subplots(len(maps), squeeze=False, height_ratios=heights)[:, 0], maps.items(), strict=True
     ):
         plain(axes, title)
-        if title.startswith("log10"):
-            limits: dict[str, Any] = {"vmin": -5, "vmax": -1, "cmap": "RdBu_r"}
+        if title == _RATIOS:
+            values = np.log10(np.maximum(values, 1e-30))  # what does not move is the lowest, and NaN stays
+            limits: dict[str, Any] = {"vmin": -5, "vmax": -1, "cmap": colormaps["RdBu_r"]}
         else:
             limits = {"vmin": 0, "vmax": 1, "cmap": SHADES}
-        image = axes.pcolormesh(steps, np.arange(len(layers)), values, shading="nearest", **limits)
-        axes.set_yticks(range(len(layers)), list(map(_short, layers)), fontsize=8)
+        limits["cmap"] = limits["cmap"].with_extremes(bad=NO_NUMBER)
+        if np.isnan(values).any():
+            axes.set_title("grey: no number", loc="right", color=GREY, fontsize=9, pad=10)
+        image = axes.pcolormesh(edges, np.arange(len(layers) + 1) - 0.5, values, **limits)
+        axes.set_xlim(0, end)
+        axes.set_yticks(range(len(layers)), _labels(layers, most=40), fontsize=8)
         axes.invert_yaxis()
         axes.set_xlabel("step", color=GREY)
         figure.colorbar(image, ax=axes, pad=0.02, aspect=12).ax.tick_params(
@@ -119,10 +143,8 @@ def draw_layers(records: Path, path: Path) -> bool:
     return True
 
 
-def _by_layer(
-    rows: list[dict[str, Any]], order: list[str], of: Any, scale: Any = None
-) -> tuple[np.ndarray, list[str], np.ndarray] | None:
-    """Steps, layers in network order, and the values (layers, steps); None of fewer than two steps."""
+def _by_layer(rows: list[dict[str, Any]], order: list[str], of: Any) -> tuple[list[str], np.ndarray] | None:
+    """Layers in network order, and the values (layers, steps); None of fewer than two steps."""
     if len(rows) < 2 or not of(rows[0]):
         return None
 
@@ -130,14 +152,7 @@ def _by_layer(
         return next((i for i, layer in enumerate(order) if f"{path}/".startswith(f"{layer}/")), len(order))
 
     layers = sorted(of(rows[0]), key=place)
-    values = np.array([[of(row)[layer] for row in rows] for layer in layers], float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = values if scale is None else scale(values)
-    return (
-        np.array([row["step"] for row in rows], float),
-        layers,
-        np.where(np.isfinite(values), values, np.nan),
-    )
+    return layers, np.array([[of(row)[layer] for row in rows] for layer in layers], float)
 
 
 def draw_confusion(matrix: ArrayLike, classes: Sequence[str], path: Path) -> None:
@@ -158,7 +173,7 @@ def draw_confusion(matrix: ArrayLike, classes: Sequence[str], path: Path) -> Non
     # The square root shows a class's few mistakes beside its many hits.
     image = axes.imshow(share, cmap=SHADES, norm=PowerNorm(0.5, 0.0, 1.0), interpolation="nearest")
     shown = range(0, size, -(-size // 50))
-    labels = [_short(classes[i]) for i in shown]
+    labels = _labels(classes)[:: shown.step]
     long = max(map(len, labels)) > 3
     small = 9 if size <= 20 else 7
     turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
@@ -206,11 +221,13 @@ def draw_mistakes(x: ArrayLike, y: ArrayLike, outputs: ArrayLike, classes: Seque
         return True
     predicted = outputs.argmax(axis=-1)
     sure = np.exp(_log_softmax(outputs[worst])).max(axis=-1)
-    names = [(_short(classes[y[i]]), _short(classes[predicted[i]])) for i in worst]
-    arrow = " →\n" if max(len(true + taken) for true, taken in names) > 12 else " → "
+    labels = _labels(classes)
+    names = [(labels[y[i]], labels[predicted[i]]) for i in worst]
+    # Long names take a line each, and the probability another one.
+    arrow, gap = (" →\n", "\n") if max(len(true + taken) for true, taken in names) > 12 else (" → ", " ")
     columns = min(_SHEET_COLUMNS, len(worst))
     rows = -(-len(worst) // columns)
-    figure = new_figure(max(1.6 * columns, 4.0), 0.5 + (2.0 if "\n" in arrow else 1.85) * rows)
+    figure = new_figure(max(1.6 * columns, 4.0), 0.5 + (2.15 if gap == "\n" else 1.85) * rows)
     mistakes = int((predicted != y).sum())
     which = "" if mistakes == len(worst) else f", the {len(worst)} with the highest loss"
     figure.suptitle(f"{mistakes:,} of {len(y):,} mistaken{which} (true → predicted)", color=INK, fontsize=11)
@@ -219,7 +236,7 @@ def draw_mistakes(x: ArrayLike, y: ArrayLike, outputs: ArrayLike, classes: Seque
     for axes, i, (true, taken), p in zip(grid, worst, names, sure, strict=False):
         pixels = (x[i] - low) / max(high - low, 1e-12)
         axes.imshow(pixels.squeeze(-1) if x.shape[-1] == 1 else pixels, cmap="gray", vmin=0.0, vmax=1.0)
-        axes.set_title(f"{true}{arrow}{taken} ({p:.0%})", fontsize=8.5, color=INK, pad=4)
+        axes.set_title(f"{true}{arrow}{taken}{gap}({p:.0%})", fontsize=8.5, color=INK, pad=4)
     for axes in grid:
         axes.axis("off")
     save(figure, path)
@@ -236,6 +253,14 @@ def _rank(metrics: Mapping[str, float]) -> tuple[float, float]:
     return metrics.get("validation_accuracy", 0.0), -metrics["validation_loss"]
 
 
-def _short(name: str, most: int = 18) -> str:
-    name = name if len(name) <= most else name[: most - 1] + "…"
-    return name.replace("$", r"\$")  # no mathematics
+def _labels(names: Sequence[str], most: int = 18) -> list[str]:
+    """The names, long ones without their middle; those that would be alike then begin with their numbers."""
+    short = [_cut(name, most) for name in names]
+    count = Counter(short)
+    numbered = [_cut(f"{number} {name}", most) for number, name in enumerate(names)]
+    labels = [one if count[one] == 1 else other for one, other in zip(short, numbered, strict=True)]
+    return [label.replace("$", r"\$") for label in labels]  # no mathematics
+
+
+def _cut(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - (most - 1) // 2 :]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 INK, GREY, LINE = "#26323d", "#6b7884", "#d5dbe0"
+NO_NUMBER = "#b3b3b3"  # no shade of any colour map
 TRAIN, VALIDATION = "#d08a4c", "#1f4e79"  # apart in greyscale too
 SHADES = LinearSegmentedColormap.from_list("shades", ["#ffffff", "#a9c3da", "#4a7ba6", "#123a5e"])
 
@@ -30,4 +32,6 @@ def plain(axes: Axes, title: str) -> None:
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG, and the directory that it is to be in."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160, format="png", facecolor="white")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a name in a script that no font here has
+        figure.savefig(path, dpi=160, format="png", facecolor="white")

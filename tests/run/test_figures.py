@@ -1,11 +1,15 @@
 """Figures: the counts and the order against NumPy, the pictures by their pixels."""
 
+import json
+from itertools import combinations
+
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
 from fnn.run import _figures
-from fnn.run._figures import draw_confusion, draw_curves, draw_mistakes, worst_mistakes
+from fnn.run._figures import draw_confusion, draw_curves, draw_layers, draw_mistakes, worst_mistakes
 
 CLASSES = ("cat", "dog", "an exceptionally long class name")
 
@@ -136,6 +140,45 @@ def test_curves_need_an_epoch(tmp_path):
         draw_curves([], tmp_path / "curves.png")
 
 
+def layers_of(monkeypatch, tmp_path, *ratios):
+    """The figure of a run of 18 steps an epoch, watched at the first of each, of these ratios of one kernel."""
+    records = [{"layers": ["linear_1", "relu_1"]}]
+    for epoch, ratio in enumerate(ratios):
+        records += [
+            {"step": 18 * epoch, "update_ratio": {"linear_1/kernel": ratio}},
+            {"step": 18 * epoch, "loss": 1.0, "loss_max": 1.0},
+            {"step": 18 * epoch + 18, "probe": {"dead_units": {"relu_1": 0.5}}},
+        ]
+    (tmp_path / "diagnostics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return drawn(monkeypatch, draw_layers, tmp_path / "diagnostics.jsonl", tmp_path / "layers.png")
+
+
+def test_a_layer_that_does_not_move_is_at_the_low_end_and_one_without_a_number_is_grey(monkeypatch, tmp_path):
+    figure = layers_of(monkeypatch, tmp_path, 0.0, 1e-6, 1e-5, 1e-3, 1e-1, None)
+    mesh = figure.axes[0].collections[0]
+    colours = [to_hex(colour) for colour in mesh.to_rgba(mesh.get_array()).reshape(-1, 4)]
+    low = to_hex(mesh.cmap(0.0))
+    assert colours[:3] == [low] * 3
+    assert colours[5] == _figures.NO_NUMBER
+    assert len(set(colours)) == 4
+    assert "grey: no number" in words(figure)
+
+
+def test_layers_without_a_gap_say_nothing_of_grey(monkeypatch, tmp_path):
+    assert "grey: no number" not in words(layers_of(monkeypatch, tmp_path, 1e-3, 0.0))
+
+
+@pytest.mark.parametrize("epochs", [2, 5])
+def test_layers_are_drawn_over_the_steps_that_were_taken(monkeypatch, tmp_path, epochs):
+    figure = layers_of(monkeypatch, tmp_path, *[1e-3] * epochs)
+    maps = [axes for axes in figure.axes if axes.get_xlabel() == "step"]
+    assert len(maps) == 2
+    for axes in maps:
+        assert axes.get_xlim() == (0, 18 * epochs)
+        edges = axes.collections[0].get_coordinates()[0, :, 0]
+        assert edges.tolist() == [18 * epoch for epoch in range(epochs + 1)]
+
+
 def test_confusion_is_dark_on_the_diagonal_and_white_where_nothing_is(tmp_path):
     size = 30  # too many for counts, so that a cell is one colour
     draw_confusion(np.eye(size, dtype=int) * 7, [str(i) for i in range(size)], tmp_path / "diagonal.png")
@@ -166,6 +209,46 @@ def test_confusion_turns_long_names(monkeypatch, tmp_path):
     for classes, angle in ((CLASSES, 45), (("a", "b", "c"), 0)):
         figure = drawn(monkeypatch, draw_confusion, np.eye(3, dtype=int), classes, tmp_path / "confusion.png")
         assert {label.get_rotation() for label in figure.axes[0].get_xticklabels()} == {angle}
+
+
+ALIKE = {
+    "ends": [f"golden retriever {i}" for i in range(10, 15)],
+    "beginnings": [f"{i} a very long name of a class" for i in range(10, 15)],
+    "middles": [f"train/images/{i}/of/this/class" for i in range(10, 15)],
+    "lengths": ["x" * i for i in range(17, 22)],
+}
+
+
+@pytest.mark.parametrize("names", ALIKE.values(), ids=ALIKE)
+def test_different_classes_have_different_labels(monkeypatch, tmp_path, names):
+    figure = drawn(monkeypatch, draw_confusion, np.eye(5, dtype=int), names, tmp_path / "confusion.png")
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert len(set(labels)) == 5
+    assert max(map(len, labels)) == 18
+    x, y = np.zeros((5, 4, 4, 1)), np.arange(5)
+    figure = drawn(monkeypatch, draw_mistakes, x, y, np.eye(5)[::-1], names, tmp_path / "mistakes.png")
+    titles = [axes.get_title().partition(" →")[0] for axes in figure.axes]
+    assert len(titles) == 4
+    assert set(titles) < set(labels)
+
+
+@pytest.mark.parametrize(
+    "name", ["golden retriever {}", "MIXED MARTIAL ARTS FIGHTER {}", "[red]<b>cat & 'dog' {}"]
+)
+def test_titles_of_mistakes_stand_apart_and_in_the_figure(monkeypatch, tmp_path, name):
+    x, y, names = np.zeros((12, 8, 8, 1)), np.arange(12), [name.format(i) for i in range(12)]
+    figure = drawn(monkeypatch, draw_mistakes, x, y, np.eye(12)[::-1], names, tmp_path / "mistakes.png")
+    figure.savefig(tmp_path / "mistakes.png")
+    boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    assert len(boxes) == 12
+    assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+
+
+def test_names_in_a_script_that_no_font_has_are_no_warning(tmp_path):
+    names = ["日本", "漢字"]
+    draw_confusion(np.eye(2, dtype=int), names, tmp_path / "confusion.png")
+    draw_mistakes(np.zeros((1, 4, 4, 1)), [0], np.array([[0.0, 1.0]]), names, tmp_path / "mistakes.png")
 
 
 def test_names_with_dollars_are_no_mathematics(tmp_path):
