@@ -207,7 +207,9 @@ def named(layers: tuple[LayerLike, ...]) -> Children:
 def _check_unique(children: Children) -> None:
     for name, times in Counter(name for name, _ in children).items():
         if not name.isidentifier():
-            raise ValueError(f"a layer's name is letters, digits and underscores, not {name!r}")
+            raise ValueError(
+                f"a layer's name is letters, digits and underscores, the first no digit, not {name!r}"
+            )
         if times > 1:
             raise ValueError(f"{times} layers have the name {name!r}; names beside each other must differ")
 

@@ -16,11 +16,21 @@ import tomli_w
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 import fnn
-from fnn.run._registry import Function, Parameter, describe, describe_type, fits, functions, nearest
+from fnn.run._registry import (
+    Function,
+    Parameter,
+    describe,
+    describe_type,
+    fits,
+    functions,
+    nearest,
+    with_article,
+)
 from fnn.run._settings import search_settings
 
 # Arguments of `fnn.fit` that no [train] table has.
 _GIVEN_BY_THE_RUN = ("seed", "mesh", "report", "watch_every", "so_far")
+_TOO_DEEP = "its brackets are nested too deep to be read"
 _SECTIONS = ("seed", "data", "split", "model", "loss", "optimizer", "train", "search", "run")
 
 
@@ -131,18 +141,36 @@ def read(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
     """
     path = Path(path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = _loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError("", f"there is no config file {path}") from error
     except OSError as error:
         raise ConfigError("", f"cannot read the config file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(str(path), f"this is not TOML: {error}") from error
     try:
         raw = _with_whole_path(all_replaced(raw, map(parsed, overrides)))
         return replace(check(raw, name=path.stem), source=str(path))
     except ConfigError as error:
         raise ConfigError(str(path), str(error)) from error
+    except RecursionError as error:
+        raise ConfigError(str(path), _TOO_DEEP) from error
+
+
+def _loads(text: str) -> dict[str, Any]:
+    """What TOML says.
+
+    Raises:
+        ValueError: it is not TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError as error:  # of Python
+        raise ValueError("an integer has thousands of digits") from error
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
 
 
 def _with_whole_path(raw: dict[str, Any]) -> dict[str, Any]:
@@ -245,13 +273,15 @@ def as_call(value: Any, path: str, wanted: str = "call") -> tuple[str, dict[str,
         ((name, arguments),) = value.items()
         return name, _table(arguments, f"{path}.{name}")
     raise ConfigError(
-        path, f"{_a(wanted)} is a name or a table with one name as its key, not {_shown(value)}"
+        path, f"{with_article(wanted)} is a name or a table with one name as its key, not {_shown(value)}"
     )
 
 
 def _checked_list(values: Any, wanted: str, parent: str, name: str) -> Calls:
     if not isinstance(values, list):
-        raise ConfigError(f"{parent}.{name}", f"expected a list, each {_a(wanted)}, not {_shown(values)}")
+        raise ConfigError(
+            f"{parent}.{name}", f"expected a list, each {with_article(wanted)}, not {_shown(values)}"
+        )
     keys = member_keys(values, f"{parent}.{name}", None if wanted == "layer" else name)
     return Calls(
         tuple(
@@ -288,14 +318,25 @@ def _checked_arguments(function: Function, given: dict[str, Any], path: str) -> 
     for name, parameter in function.parameters.items():
         if name in given:
             value = _checked_value(parameter, given[name], f"{path}.{name}")
+        elif parameter.filled_in:
+            continue
         elif parameter.required:
-            if name == "steps":
-                continue  # the length of the run, which is filled in when it is known
             raise ConfigError(path, f"{function.name} needs {name}, {describe_type(parameter.hint)}")
         else:
             value = _default(parameter, f"{path}.{name}")
+        if isinstance(value, Calls) and parameter.wants == "layer":
+            _check_names(value, function, path)
         arguments.append((name, value))
     return Call(function.name, tuple(arguments))
+
+
+def _check_names(layers: Calls, function: Function, path: str) -> None:
+    """See that each layer has a path of its own."""
+    for name, _ in layers.items:
+        if name in (*function.parameters, "use"):
+            raise ConfigError(
+                f"{path}.{name}", f"{name} is a setting of {function.name}; give the layer another name"
+            )
 
 
 def _checked_value(parameter: Parameter, value: Any, path: str) -> Any:
@@ -345,19 +386,15 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 def _function(name: Any, wanted: str, path: str) -> Function:
     if not isinstance(name, str):
-        raise ConfigError(path, f"expected the name of {_a(wanted)}, not {_shown(name)}")
+        raise ConfigError(path, f"expected the name of {with_article(wanted)}, not {_shown(name)}")
     function = functions().get(name)
     valid = [f.name for f in functions().values() if fits(f.kind, wanted)]
     if function is None:
-        raise ConfigError(path, f"there is no {wanted} {name!r}{nearest(name, valid)}")
+        raise ConfigError(path, f"there is no {wanted} {_shown(name)}{nearest(name, valid)}")
     if not fits(function.kind, wanted):
-        problem = f"{name} is {_a(function.kind)}, {_a(wanted)} is wanted"
+        problem = f"{name} is {with_article(function.kind)}, {with_article(wanted)} is wanted"
         raise ConfigError(path, problem + nearest(name, valid))
     return function
-
-
-def _a(kind: str) -> str:
-    return f"an {kind}" if kind[0] in "aeio" else f"a {kind}"
 
 
 def _choice(wanted: str) -> str:
@@ -430,11 +467,14 @@ def parsed(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise ConfigError(text, "an override is key=value, such as optimizer.learning_rate=3e-3")
     try:
-        (value,) = tomllib.loads(f"value = {written}").values()
+        (value,) = _loads(f"value = {written}").values()
     except ValueError:  # not TOML, or more than one line of it
         value = written.strip()
-        if not value or any(character in value for character in "[]{}\"'=\n"):
-            raise ConfigError(key, f"the value {written!r} is not TOML") from None
+        if not value or any(character in value for character in "[]{}\"'\n"):
+            raise ConfigError(
+                key,
+                f"the value {_shown(written)} is not TOML; a string stands in quotes, '{key.strip()}=\"…\"'",
+            ) from None
     return key.strip(), value
 
 
@@ -470,7 +510,7 @@ def _named(node: Any) -> Any:
     """A copy in which every list is a `_Named`."""
     if isinstance(node, dict):
         return {key: _named(value) for key, value in node.items()}
-    return _Named(map(_named, node), _names(node)) if isinstance(node, list) else node
+    return _Named(map(_named, node), _layers(node)) if isinstance(node, list) else node
 
 
 def _unnamed(node: Any) -> Any:
@@ -498,19 +538,21 @@ def _replaced(node: Any, names: list[str], value: Any, path: str) -> Any:
         if name in node:
             return {**node, name: _replaced(node[name], rest, value, here)}
         for key, members in node.items():  # a layer by its name
-            if isinstance(members, list) and _has_member(members, name):
+            if isinstance(members, list) and name in _layers(members):
                 return {**node, key: _replaced(members, names, value, path)}
         if len(node) == 1 and isinstance(next(iter(node.values())), dict):  # through a call's own name
             ((function, arguments),) = node.items()
             if function in functions():
                 return {function: _replaced(_with_default(function, arguments, name), names, value, path)}
         if rest and path:
-            raise ConfigError(here, f"there is nothing of this name to override{nearest(name, _names(node))}")
+            raise ConfigError(here, f"there is nothing of this name to override{nearest(name, _parts(node))}")
         return {**node, name: _replaced({}, rest, value, here)}
     if isinstance(node, list):
-        keys = _names(node) if _has_member(node, name) else [*map(str, range(len(node)))]
+        layers = _layers(node)
+        keys = layers if name in layers else [*map(str, range(len(node)))]
         if name not in keys:
-            raise ConfigError(here, f"there is nothing of this name to override{nearest(name, _names(node))}")
+            near = nearest(name, _parts(node, path.rpartition(".")[2]))
+            raise ConfigError(here, f"there is nothing of this name to override{near}")
         place = keys.index(name) % len(node)
         members = [*node[:place], _replaced(node[place], rest, value, here), *node[place + 1 :]]
         return _Named(members, node.names) if isinstance(node, _Named) else members
@@ -529,18 +571,21 @@ def _with_default(function: Any, arguments: dict[str, Any], name: str) -> dict[s
     return {**arguments, name: parameter.default.__name__}
 
 
-def _names(node: Any) -> list[str]:
-    """What can be overridden in a table or a list, layers by their names."""
+def _parts(node: Any, key: str = "") -> list[str]:
+    """What can be overridden in a table, or in a list that has this key there."""
     if isinstance(node, dict):
-        inside = [name for members in node.values() if isinstance(members, list) for name in _names(members)]
-        return [*node, *inside]
-    if isinstance(node, _Named):
-        return [*node.names, *_names([*node])]  # the first names come before those of now
+        lists = [(name, value) for name, value in node.items() if isinstance(value, list)]
+        return [*node, *(part for name, members in lists for part in _parts(members, name))]
+    return _layers(node) or [f"{key}.{place}" for place in range(len(node))]
+
+
+def _layers(members: list[Any]) -> list[str]:
+    """The names of layers; none where a list holds something else."""
+    if isinstance(members, _Named):
+        return [*members.names, *_layers([*members])]  # the first names come before those of now
     try:
-        return member_keys(node, "")
+        keys = member_keys(members, "")
+        called = [functions().get(as_call(member, "")[0]) for member in members]
     except ConfigError:
-        return [*map(str, range(len(node)))]
-
-
-def _has_member(members: list[Any], name: str) -> bool:
-    return not name.isdigit() and name in _names(members)
+        return []
+    return keys if any(function is None or fits(function.kind, "layer") for function in called) else []

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from fnn.run._registry import KINDS, Function, Parameter, functions
 
-_LEGEND = "~ marks a hyperparameter: a number or a schedule, which may change without compiling again."
+_LEGEND = (
+    "~ marks a hyperparameter: a number or a schedule, which may change without compiling again; "
+    "steps=… is the length of the run, unless given."
+)
 
 
 def listing() -> str:
@@ -30,6 +33,8 @@ def _setting(parameter: Parameter) -> str:
     name = parameter.name + "~" * (parameter.is_hyperparameter or parameter.each is not None)
     if parameter.variadic:
         return f"{name}=[…]"
+    if parameter.filled_in:
+        return f"{name}=…"
     if parameter.required:
         return name
     default = parameter.default

@@ -7,7 +7,7 @@ types of that data. A function is usable from a config file the moment it is exp
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -40,7 +40,10 @@ _TAKEN: dict[tuple[tuple[Any, ...], Any], str] = {
     ((Key, Array, Visit), Array): "augmentation",
     ((Key, Shape, DType), Array): "initializer",
 }
-_WANTED = (Layer, Optimizer, Group, Initializer, Schedule, Distribution, Method)
+_WANTED = {
+    made: _MADE.get(made, "initializer")
+    for made in (Layer, Optimizer, Group, Initializer, Schedule, Distribution, Method)
+}
 KINDS = tuple(dict.fromkeys([*_MADE.values(), *_TAKEN.values()]))
 
 
@@ -59,13 +62,15 @@ class Parameter:
         return self.default is inspect.Parameter.empty and not self.variadic
 
     @property
+    def filled_in(self) -> bool:
+        """Whether it is the length of the run, which is known later, so that a config may leave it out."""
+        return self.required and self.name == "steps"
+
+    @property
     def wants(self) -> str | None:
         """The kind of call that this argument takes; None where it is plain data."""
         members = _members(self.hint)
-        for wanted in _WANTED:
-            if wanted in members:
-                return "initializer" if wanted is Initializer else _MADE[wanted]
-        return None
+        return next((kind for made, kind in _WANTED.items() if made in members), None)
 
     @property
     def is_hyperparameter(self) -> bool:
@@ -136,29 +141,45 @@ def fits(kind: str, wanted: str) -> bool:
 
 def nearest(name: str, valid: Any) -> str:
     """The end of an error message about an unknown name."""
-    valid = sorted(valid)
+    valid = sorted(set(valid))
     close = get_close_matches(name, valid, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; there is {', '.join(valid) or 'none'}"
 
 
+def with_article(kind: str) -> str:
+    """One of a kind: "a layer", "an optimizer"."""
+    return f"an {kind}" if kind[0] in "aeio" else f"a {kind}"
+
+
 def describe_type(hint: Any) -> str:
     """An annotation in words, as a config file would meet it."""
-    simple = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+    simple: dict[Any, str] = {
+        int: "an integer",
+        float: "a number",
+        bool: "true or false",
+        str: "a string",
+        Any: "any value",
+    }
+    simple |= {made: with_article(kind) for made, kind in _WANTED.items()}
     if hint in simple:
         return simple[hint]
     if get_origin(hint) is Annotated:
         return describe_type(get_args(hint)[0])
     if get_origin(hint) is Literal:
         return " or ".join(f'"{value}"' for value in get_args(hint))
+    if hint == Sequence[Any]:
+        return "a list"
     if get_origin(hint) is tuple:
         items = get_args(hint)
         if items[-1] is Ellipsis:
             return f"a list, each {describe_type(items[0])}"
         return "[" + ", ".join(map(describe_type, items)) + "]"
     members = [m for m in _members(hint) if m not in (NoneType, Array)]
+    if Layer in members:
+        return simple[Layer]  # or a plain function, which no config has
     if members == [hint]:
         return str(hint)
-    return " or ".join("a schedule" if m == Schedule else describe_type(m) for m in members)
+    return " or ".join(map(describe_type, members))
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

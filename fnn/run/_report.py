@@ -17,9 +17,9 @@ _CAPTIONS = {
     "curves": "Learning curves. Training figures are means over an epoch while it learns, validation figures "
     "are measured at its end.",
     "confusion": "How often each class was taken for each; darker is a larger share of the true class.",
-    "layers": "What the layers did while the run trained, by layer and step: how large each update was beside "
-    "its parameters (about 1e-3 is usual), and what the probed examples showed. Grey is no number, as where the "
-    "parameters are 0.",
+    "layers": "What the layers did while the run trained, by layer and step: how large each update "
+    "was beside its parameters (about 1e-3 is usual), and what the probed examples showed. Grey is no "
+    "number, as where the parameters are 0.",
     "mistakes": "The worst mistakes: true → predicted class, with the probability of the prediction.",
 }
 _SEARCH_CAPTIONS = {

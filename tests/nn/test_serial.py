@@ -83,7 +83,9 @@ def test_a_layer_of_a_residual_may_not_pass_for_its_shortcut(shortcut):
 
 @pytest.mark.parametrize("name", ["a/b", "a b", "1", "a-b", "*", "conv.1"])
 def test_bad_names(name):
-    with pytest.raises(ValueError, match="a layer's name is letters, digits and underscores, not "):
+    with pytest.raises(
+        ValueError, match="a layer's name is letters, digits and underscores, the first no digit, not "
+    ):
         nn.serial(nn.linear(1, name=name))
 
 

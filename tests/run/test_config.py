@@ -350,6 +350,16 @@ def test_settings_of_a_layer_that_do_not_fit(layer, message):
     assert refused(layers(layer)) == message
 
 
+@pytest.mark.parametrize("name", ["layers", "name", "use"])
+@pytest.mark.parametrize("container", ["serial", "residual", "mixed_precision"])
+def test_a_layer_that_no_path_would_reach_is_refused(name, container):
+    inside = [{"linear": {"features": 3, "name": name}}]
+    message = f"{name} is a setting of {container}; give the layer another name"
+    assert refused(layers({container: {"layers": inside}})) == f"model.{container}_1.{name}: {message}"
+    if container == "serial":
+        assert refused(layers(*inside)) == f"model.{name}: {message}"
+
+
 # --- unknown, wrong and missing -------------------------------------------------------------------------
 
 UNKNOWN = [
@@ -460,6 +470,9 @@ MISSING = [
     ),
     (changed("optimizer.learning_rate", "cosine"), "optimizer.learning_rate: cosine needs peak, a number or"),
     (changed("loss.penalties", ["l2"]), "loss.penalties.0: l2 needs strength, a number or a schedule"),
+    (changed("optimizer", {"use": "ema"}), "optimizer: ema needs optimizer, an optimizer"),
+    (changed("optimizer", {"use": "by_path"}), "optimizer: by_path needs default, an optimizer"),
+    (changed("search.space", {"seed": "choice"}), "search.space.seed: choice needs options, a list"),
 ]
 
 
@@ -552,3 +565,23 @@ def test_read_names_the_file(tmp_path):
     ):
         read(path)
     assert read(path, ("optimizer=adam",)).name == "mine"
+
+
+DEEP = "its brackets are nested too deep to be read"
+TOO_MUCH = {
+    "digits": ("9" * 5000, "an integer has thousands of digits"),
+    "lists": ("[" * 3000 + "]" * 3000, DEEP),
+    "tables": ("{a = " * 3000 + "1" + "}" * 3000, DEEP),
+    "lists that are TOML": ("[" * 300 + "]" * 300, "nested too deep|expected an integer"),
+}
+
+
+@pytest.mark.parametrize(("value", "message"), TOO_MUCH.values(), ids=TOO_MUCH)
+def test_values_that_are_too_much_for_python(tmp_path, value, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(SMALL.replace("epochs = 3", f"epochs = {value}"))
+    with pytest.raises(ConfigError, match=message):
+        read(path)
+    path.write_text(SMALL)
+    with pytest.raises(ConfigError, match=r"^.{,300}$"):
+        read(path, (f"train.epochs={value}",))

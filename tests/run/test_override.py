@@ -51,6 +51,7 @@ WRITTEN = [
     (RAW, "train.epochs = 5 ", ("train", "epochs"), 5),
     (RAW, "train.standardize=false", ("train", "standardize"), False),
     (RAW, "run.directory='a = b'", ("run", "directory"), "a = b"),
+    (RAW, "run.directory=lr=0.1", ("run", "directory"), "lr=0.1"),
     (RAW, "optimizer.learning_rate=cosine", ("optimizer", "learning_rate"), "cosine"),
     (
         RAW,
@@ -204,6 +205,12 @@ def test_names_of_layers_are_those_of_the_config_that_is_overridden(values, laye
     assert changed == {"model": {"layers": layers}}
 
 
+def test_a_layer_is_reached_by_whatever_name_it_has():
+    raw = {"model": {"layers": [{"linear": {"features": 3, "name": "1"}}, {"linear": {"features": 4}}]}}
+    changed = override(raw, "model.1.features=5")
+    assert at(changed, "model", "layers", 0, "linear", "features") == 5
+
+
 # --- errors ---------------------------------------------------------------------------------------------
 
 KEY_VALUE = "an override is key=value, such as optimizer.learning_rate=3e-3"
@@ -211,7 +218,11 @@ ERRORS = [
     (RAW, "train.epochs", f"train.epochs: {KEY_VALUE}"),
     (RAW, "=3", f"=3: {KEY_VALUE}"),
     (RAW, "train.epochs=", "train.epochs: the value '' is not TOML"),
-    (RAW, "model.layers=[flatten", "model.layers: the value '[flatten' is not TOML"),
+    (
+        RAW,
+        "model.layers=[flatten",
+        "model.layers: the value '[flatten' is not TOML; a string stands in quotes, 'model.layers=\"…\"'",
+    ),
     (RAW, 'run.directory="a', "run.directory: the value '\"a' is not TOML"),
     (RAW, "train.epochs=3\nseed = 4", "train.epochs: the value '3\\nseed = 4' is not TOML"),
     (
@@ -222,7 +233,32 @@ ERRORS = [
     (RAW, "model.layers.5=relu", "model.layers.5: there is nothing of this name to override; "),
     (RAW, "model.layers.-1=relu", "model.layers.-1: there is nothing of this name to override; "),
     (RAW, "train.epochs.x=3", "train.epochs.x: train.epochs is 3, which has no parts to override"),
-    (RAW, "loss.penalties.1.strength=3", "loss.penalties.1: there is nothing of this name to override; "),
+    (
+        RAW,
+        "model.1.features=3",
+        "model.1: there is nothing of this name to override; there is dropout_1, flatten_1, head, layers, linear_1, "
+        "relu_1",
+    ),
+    (
+        RAW,
+        "loss.l2_1.strength=3",
+        "loss.l2_1: there is nothing of this name to override; there is penalties, pen",
+    ),
+    (
+        RAW,
+        "loss.penalties.1.strength=3",
+        "loss.penalties.1: there is nothing of this name to override; there is penalties.0",
+    ),
+    (
+        CHAIN,
+        "optimizer.transforms.2.eps=3",
+        "optimizer.transforms.2: there is nothing of this name to override; there is transforms.0, transforms.1",
+    ),
+    (
+        NESTED,
+        "model.mlp_1.hidden.2=3",
+        "model.mlp_1.hidden.2: there is nothing of this name to override; there is h",
+    ),
 ]
 
 

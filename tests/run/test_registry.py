@@ -104,6 +104,7 @@ def test_an_activation_is_a_layer_and_nothing_else_is_another(kind, wanted, answ
         ("learning_rte", ["learning_rate", "b1"], "; did you mean 'learning_rate'?"),
         ("zzz", ["sgd", "adam"], "; there is adam, sgd"),
         ("zzz", [], "; there is none"),
+        ("zzz", ["sgd", "adam", "sgd"], "; there is adam, sgd"),
     ],
 )
 def test_the_nearest_name(name, valid, text):
@@ -154,10 +155,25 @@ def test_hyperparameters_are_those_so_annotated(function, name, answer):
         ("piecewise", "values", "a list, each a number or a schedule"),
         ("npz", "path", "a string"),
         ("linear", "name", "a string"),
+        ("linear", "kernel_init", "an initializer"),
+        ("residual", "layers", "a layer"),
+        ("residual", "shortcut", "a layer"),
+        ("ema", "optimizer", "an optimizer"),
+        ("by_path", "groups", "a parameter group"),
+        ("join", "schedules", "a schedule"),
+        ("choice", "options", "a list"),
+        ("only_if", "equals", "any value"),
+        ("only_if", "then", "a distribution"),
     ],
 )
 def test_types_in_words(function, name, text):
     assert describe_type(functions()[function].parameters[name].hint) == text
+
+
+def test_no_type_is_shown_as_python_writes_it():
+    shown = {describe_type(p.hint) for function in functions().values() for p in function.parameters.values()}
+    assert len(shown) > 10
+    assert not [text for text in shown if "." in text or "<" in text]
 
 
 def test_a_function_of_the_user_is_described_like_those_of_fnn():
