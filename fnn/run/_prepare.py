@@ -110,6 +110,15 @@ def in_file(source: str) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise ConfigError(source, str(error)) from error
+    except OverflowError as error:  # of JAX, which names an argument of its own
+        where = "".join(f"{note}, " for note in _notes(error))
+        problem = "a number or the size of an input is beyond 32 bits; take a smaller one"
+        raise ConfigError(source, where + problem) from error
+
+
+def _notes(error: Exception) -> list[str]:
+    """In which layers it happened, the innermost first."""
+    return [note for note in getattr(error, "__notes__", ()) if note.startswith("in the layer")]
 
 
 @contextmanager
@@ -129,7 +138,6 @@ def blamed_on(section: str) -> Iterator[None]:
     except TaskError as error:
         raise ConfigError(f"train.{error.field}", error.problem) from error
     except (ValueError, TypeError, ModuleNotFoundError) as error:
-        notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("in the layer")]
         section = "data" if isinstance(error, fnn.DataError) else section
-        lines = [*str(error).strip().splitlines()[:1], *notes]
+        lines = [*str(error).strip().splitlines()[:1], *_notes(error)]
         raise ConfigError(section, ", ".join(lines)) from error

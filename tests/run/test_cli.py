@@ -376,6 +376,21 @@ CONFIGS = [
         ["small.toml", "model.linear_1.kernel_init={kaiming = {scale = -1}}"],
         "small.toml: model.linear_1.kernel_init: scale must be at least 0, not -1.0",
     ),
+    (
+        ["small.toml", "model.linear_1.features=1000000000000"],
+        "small.toml: in the layer head, a number or the size of an input is beyond 32 bits; take a smaller one",
+    ),
+    (
+        ["small.toml", "model.flatten_1={conv = {features = 2, kernel_size = 3000000000}}"],
+        "small.toml: in the layer conv_1, a number or the size of an input is beyond 32 bits; take a smaller one",
+    ),
+    (
+        [
+            "small.toml",
+            "optimizer.learning_rate={step_decay = {initial = 0.1, factor = 0.1, every = 1000000000000}}",
+        ],
+        "small.toml: a number or the size of an input is beyond 32 bits; take a smaller one",
+    ),
     (["small.toml", "optimizer=chain"], "small.toml: optimizer: chain needs at least one optimizer"),
     (
         ["small.toml", "train.patience=0"],
