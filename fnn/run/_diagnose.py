@@ -6,11 +6,13 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -98,14 +100,68 @@ class Recorder:
 
 
 def _until(path: Path, taken: int) -> Iterator[dict[str, Any]]:
-    """What a run has recorded of its first steps; the last line may be torn."""
-    for line in path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else ():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            return
+    """What a run has recorded of its first steps."""
+    for record in _recorded(path)[1:]:
         if record["step"] < taken or (record["step"] == taken and "probe" in record):  # after so many steps
             yield record
+
+
+@dataclass
+class _About:
+    """What the first line of `diagnostics.jsonl` says; null is no number."""
+
+    same_class: float | None
+    validation_examples: int
+    layers: list[str]
+
+
+@dataclass
+class _Losses:
+    """A line of it about some steps, the first of which is number `step`, from 0."""
+
+    step: int
+    loss: float | None
+    loss_max: float | None
+
+
+@dataclass
+class _Watched:
+    """A line about a watched step."""
+
+    step: int
+    update_ratio: dict[str, float | None]
+    batch_purity: float | None
+
+
+@dataclass
+class _Probe:
+    """A line about the layers after so many steps."""
+
+    step: int
+    probe: dict[str, dict[str, float | None]]
+
+
+_ABOUT = TypeAdapter(_About)
+_RECORD: TypeAdapter[_Losses | _Watched | _Probe] = TypeAdapter(_Losses | _Watched | _Probe)
+
+
+def _recorded(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `diagnostics.jsonl`; none where there is no such file.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    records = _records(path) if path.exists() else []
+    for number, record in enumerate(records, 1):
+        try:
+            (_ABOUT if number == 1 else _RECORD).validate_json(json.dumps(record), strict=True)
+        except ValidationError as error:
+            what = "what the run is" if number == 1 else "losses, a watched step or a probe"
+            raise ConfigError(
+                f"{path}, line {number}",
+                f"this does not say {what}; the file is damaged: remove it to judge the run by its epochs",
+            ) from error
+    return records
 
 
 def judge_run(path: Path, reference: Path | None = None) -> tuple[fnn.Finding, ...]:
@@ -114,24 +170,15 @@ def judge_run(path: Path, reference: Path | None = None) -> tuple[fnn.Finding, .
     Raises:
         ConfigError: there are no curves.
     """
-    records = _diagnostics(path)
+    records = with_nan(_recorded(path / FILE))
     probes = [record["probe"] for record in records if "probe" in record]
     return fnn.judge(
         _curves(path, records),
         [record for record in records if "update_ratio" in record],
         probes[-1] if probes else None,
         same_class=records[0]["same_class"] if records else math.nan,
-        reference=None if reference is None else _curves(reference, _diagnostics(reference)),
+        reference=None if reference is None else _curves(reference, with_nan(_recorded(reference / FILE))),
     )
-
-
-def _diagnostics(path: Path) -> list[dict[str, Any]]:
-    """The records of a run; none where nothing was recorded."""
-    path = path / FILE
-    records = [with_nan(record) for record in _records(path)] if path.exists() else []
-    if records and not {"same_class", "validation_examples"} <= set(records[0]):
-        raise ConfigError(str(path), "its first line does not say what the run is; the file is damaged")
-    return records
 
 
 def _curves(path: Path, records: list[dict[str, Any]]) -> fnn.Curves:
@@ -152,7 +199,7 @@ def _curves(path: Path, records: list[dict[str, Any]]) -> fnn.Curves:
         np.array([p[name] for p in pieces], float) for name in ("step", "loss", "loss_max")
     )
     return curves._replace(
-        steps=steps,
+        steps=steps + 1,  # the records count from 0, people from 1
         loss=loss,
         highest=highest,
         validation_examples=records[0]["validation_examples"],
@@ -166,8 +213,23 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     separators = {".csv": ",", ".tsv": "\t"}
     if path.suffix.lower() not in separators:
         return _records(path)
-    lines = _text(path).removeprefix("\ufeff").splitlines()
-    return list(csv.DictReader(lines, delimiter=separators[path.suffix.lower()]))
+    text = _text(path).removeprefix("\ufeff")
+    rows = list(csv.DictReader(text.splitlines(), delimiter=separators[path.suffix.lower()]))
+    return rows[:-1] if rows and not text.endswith("\n") and _is_cut(rows) else rows
+
+
+def _is_cut(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last row was not written to its end: it lacks cells, or ends in half a number."""
+    ends = [[*row.values()][-1] for row in rows[-2:]]
+    return None in rows[-1].values() or (_is_number(ends[0]) and not _is_number(ends[-1]))
+
+
+def _is_number(cell: Any) -> bool:
+    try:
+        float(cell)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _text(path: Path) -> str:
@@ -175,17 +237,29 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), "this is not text in UTF-8; save it so") from error
+    except OSError as error:
+        raise ConfigError("", f"cannot read {path}: {error.strerror}") from error
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file; a last line that was not written to its end is left out.
+
+    Raises:
+        ConfigError: another line is none.
+    """
     records = []
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    lines = _text(path).splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{path}, line {number}", f"this is not JSON: {error}") from error
+        except ValueError as error:
+            if number == len(lines) and not line.endswith("\n"):
+                break
+            raise ConfigError(
+                f"{path}, line {number}", f"this is not JSON: {error}; mend the line, or remove it"
+            ) from error
         if not isinstance(record, dict):
             raise ConfigError(
                 f"{path}, line {number}", 'expected an object such as {"epoch": 1, "loss": 0.5}'
@@ -289,9 +363,11 @@ def show(findings: Iterable[fnn.Finding], console: Console, *, passed: bool = Tr
             console.print(verdict, Text(finding.id, "bold"), held, highlight=False)
             advice = Text(f"{finding.why}\n→ {finding.advice} ({finding.source})")
             console.print(Padding(advice, (0, 0, 0, 5)))
-        else:
+        elif passed and console.is_terminal:
             quiet.add_row(verdict, finding.id, held, Text(finding.why, no_wrap=True, overflow="ellipsis"))
-    if passed:
+        elif passed:  # a file has room for all of it
+            console.print(verdict, finding.id, held, finding.why, sep="  ", highlight=False, soft_wrap=True)
+    if quiet.rows:
         console.print(quiet)
 
 

@@ -15,7 +15,7 @@ class Curves(NamedTuple):
     """A run as curves; arrays may be empty where something was not recorded.
 
     Attributes:
-        steps: (M,) when `loss` was taken, in steps or epochs.
+        steps: (M,) when `loss` was taken, in steps or epochs, of which people read: a run's first step is 1.
         loss: (M,) training losses, of single batches or means over epochs.
         accuracy: (E,) training accuracy of each epoch.
         validation_loss, validation_accuracy: (E,) at the end of each epoch.
@@ -62,7 +62,7 @@ def of_curves(curves: Curves) -> tuple[dict[str, float], dict[str, str]]:
     if len(bad) or len(bad_held):
         numbers["diverged"] = math.inf
         evidence["diverged"] = (
-            f"no number at step {curves.steps[bad[0]]:g}"
+            f"no number at {_step(curves, bad[0])}"
             if len(bad)
             else f"no number in validation after epoch {bad_held[0] + 1}"
         )
@@ -97,9 +97,15 @@ def of_curves(curves: Curves) -> tuple[dict[str, float], dict[str, str]]:
         heights = np.asarray(curves.highest, float) / np.maximum(np.abs(around), 1e-6)
         worst = int(heights.argmax())
         numbers["spikes"] = float(heights[worst])
-        evidence["spikes"] = f"{curves.highest[worst]:.3g} at step {curves.steps[worst]:g} or soon after"
+        evidence["spikes"] = f"{curves.highest[worst]:.3g} at {_step(curves, worst)}"
     _validation(curves, numbers, evidence)
     return numbers, evidence
+
+
+def _step(curves: Curves, place: int) -> str:
+    """When a loss was taken; a mean over several steps begins there."""
+    means = len(curves.highest) and np.diff(curves.steps).max() > 1
+    return f"step {curves.steps[place]:g}{' or soon after' if means else ''}"
 
 
 def _shape(steps: np.ndarray, smooth: np.ndarray, start: float, low: float, end: float) -> dict[str, float]:

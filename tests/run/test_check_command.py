@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import sys
 
@@ -219,6 +220,105 @@ def test_records_that_lost_their_first_line_are_damaged(trained, tmp_path, monke
     code, _, errors = run(monkeypatch, capsys, "check", run_directory)
     assert code == 2
     assert "the file is damaged" in errors
+
+
+DAMAGE = {
+    "a number for a table": ('"update_ratio": {', '"update_ratio": 3, "x": {'),
+    "a word for a number": ('"loss_max": ', '"loss_max": "x", "x": '),
+    "a name that is missing": ('"loss": ', '"los": '),
+    "a table for numbers": ('"probe": {', '"probe": {"x": 3, '),
+    "a word for what the run is": ('"same_class": ', '"same_class": "x", "x": '),
+    "half a line": ('"loss_max": ', ""),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), DAMAGE.values(), ids=DAMAGE)
+def test_records_of_another_form_are_damaged(trained, tmp_path, monkeypatch, capsys, old, new):
+    path = shutil.copytree(trained, tmp_path / "run") / "diagnostics.jsonl"
+    text = path.read_text()
+    path.write_text(text.replace(old, new, 1))
+    code, output, errors = run(monkeypatch, capsys, "check", path.parent)
+    assert (code, output) == (2, "")
+    assert re.search(
+        rf"{path}, line \d+: this .*; (the file is damaged: remove it|mend the line, or remove it)", errors
+    )
+    assert errors.count("\n") == 1
+    path.unlink()
+    assert run(monkeypatch, capsys, "check", path.parent)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["diagnostics.jsonl", "curves.csv/", "curves.jsonl/"])
+def test_a_directory_in_place_of_a_file_is_said_to_be_none(trained, tmp_path, monkeypatch, capsys, name):
+    directory = shutil.copytree(trained, tmp_path / "run")
+    path = directory / name.rstrip("/")
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    code, _, errors = run(monkeypatch, capsys, "check", path if name.endswith("/") else directory)
+    assert code == 2
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "diagnostics.jsonl"])
+@pytest.mark.parametrize("kept", [1, 10, -2])
+def test_a_run_whose_last_line_is_torn_is_judged_without_it(
+    trained, tmp_path, monkeypatch, capsys, name, kept
+):
+    path = shutil.copytree(trained, tmp_path / "run") / name
+    whole, last = path.read_text().rsplit("\n", 2)[:2]
+    path.write_text(f"{whole}\n{last[:kept]}")
+    torn = run(monkeypatch, capsys, "check", path.parent, "--json")
+    path.write_text(f"{whole}\n")
+    assert torn == run(monkeypatch, capsys, "check", path.parent, "--json")
+    assert torn[0] == 0
+    path.write_text(f"{whole}\n{last[:kept]}\n{last}\n")
+    code, _, errors = run(monkeypatch, capsys, "check", path.parent)
+    assert code == 2
+    assert "; mend the line, or remove it" in errors
+
+
+CUT = {
+    "curves.csv": ["16,0.0", "16,0.01,0.1,0.9,n", "16", "16,0.01,0.1,0.9,", "16,0.01,0.1,0.9,1e-"],
+    "curves.jsonl": ["{", '{"epoch": 16, "train_loss": 0.0', '{"epoch": 16, "train_lo'],
+}
+
+
+@pytest.mark.parametrize(("name", "cut"), [(name, cut) for name, cuts in CUT.items() for cut in cuts])
+def test_curves_whose_last_line_is_cut_are_judged_without_it(tmp_path, name, cut, monkeypatch, capsys):
+    names, *rows = [line.split(",") for line in EPOCHS.splitlines()]
+    lines = [json.dumps(dict(zip(names, map(float, row), strict=True))) + "\n" for row in rows]
+    text = EPOCHS if name.endswith("csv") else "".join(lines)
+    whole = judged_file(tmp_path / name, text, monkeypatch, capsys)
+    assert judged_file(tmp_path / name, text + cut, monkeypatch, capsys) == whole
+
+
+def test_a_last_line_without_an_end_counts_where_it_is_whole(tmp_path, monkeypatch, capsys):
+    found = judged_file(tmp_path / "a.csv", EPOCHS + "16,9.0,0.1,0.9,0.9", monkeypatch, capsys)
+    assert found["jumps"]["why"].endswith("at step 15")
+    text = EPOCHS.replace("\n", ",fine\n") + "16,9.0,0.1,0.9,0.9,fine"
+    assert judged_file(tmp_path / "a.csv", text, monkeypatch, capsys) == found
+
+
+def test_what_passed_is_written_to_a_file_uncut(trained, monkeypatch, capsys):
+    _, output, _ = run(monkeypatch, capsys, "check", trained)
+    _, found, _ = run(monkeypatch, capsys, "check", trained, "--json")
+    lines = output.splitlines()
+    for finding in json.loads(found)["findings"]:
+        if not finding["advice"]:
+            (line,) = [line for line in lines if line.startswith(f"{finding['verdict']}  {finding['id']}  ")]
+            assert line.endswith(finding["why"])
+
+
+def test_steps_of_a_run_are_counted_from_1(trained, tmp_path, monkeypatch, capsys):
+    """As `fnn train` says where a loss becomes NaN."""
+    path = shutil.copytree(trained, tmp_path / "run") / "diagnostics.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        if record.get("step") == 30 and "loss" in record:
+            record["loss_max"] = 1e6
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    _, output, _ = run(monkeypatch, capsys, "check", path.parent, "--json")
+    found = {f["id"]: f["why"] for f in json.loads(output)["findings"]}
+    assert found["spikes"].endswith("at step 31")
 
 
 def test_a_larger_run_tells_whether_this_one_is_too_small(tmp_path, trained, monkeypatch, capsys):

@@ -276,6 +276,7 @@ def test_a_run_that_diverges_later_keeps_the_epochs_before(tmp_path, monkeypatch
     code, output, errors = in_process(monkeypatch, capsys, "train", "small.toml", schedule)
     assert code == 1
     assert " at step 42; " in errors, "18 steps an epoch: the third"
+    assert "no number at step 42" in " ".join(output.split())
     run = tmp_path / "runs" / "small" / "1"
     assert [line["epoch"] for line in metrics(run)] == [1, 2]
     found = results(run)

@@ -119,6 +119,19 @@ def test_a_spike_is_measured_against_its_surroundings():
     assert "step 77" in spike.why
 
 
+@pytest.mark.parametrize(("every", "says"), [(1, "at step 41"), (4, "at step 41 or soon after")])
+def test_the_step_of_a_mean_is_about_right(every, says):
+    loss, steps = np.ones(50), 1 + np.arange(50) * every
+    highest = np.where(steps == 41, 5000.0, 1.0)
+    spike = {f.id: f for f in fnn.judge(fnn.Curves(steps, loss, NONE, NONE, NONE, highest=highest))}["spikes"]
+    assert spike.why.endswith(says)
+    loss[steps == 41] = np.nan
+    (end,) = [
+        f for f in fnn.judge(fnn.Curves(steps, loss, NONE, NONE, NONE, highest=highest)) if f.value == np.inf
+    ]
+    assert end.why.endswith(says)
+
+
 def test_a_fast_fall_is_no_spike():
     loss = np.concatenate([[410.0, 46.8, 0.23, 0.012], np.full(40, 0.01)])
     curves = fnn.Curves(STEPS[:44], loss, NONE, NONE, NONE, highest=2.5 * loss)
