@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ def bench(names: tuple[str, ...], rounds: int, json: Path | None, console: Conso
             raise ConfigError("", f"there is no workload {name!r}; there are {', '.join(WORKLOADS)}")
     if json is not None and not json.parent.is_dir():
         raise ConfigError("", f"cannot write {json}: there is no directory {json.parent}")
+    if json is not None:
+        with _written(json), json.open("a"):  # before anything is measured for nothing
+            pass
     mesh = fnn.mesh() if len(jax.devices()) > 1 else None
     device = f"{len(jax.devices())} × {jax.devices()[0].device_kind}"
     table = Table(title=f"fnn {fnn.__version__} on {device}", title_justify="left")
@@ -43,8 +48,18 @@ def bench(names: tuple[str, ...], rounds: int, json: Path | None, console: Conso
         table.add_row(name, what, median, f"{low:.3f} – {high:.3f}", first)
     console.print(table)
     if json is not None:
-        write_json(json, {"environment": environment(), "rounds": rounds, "workloads": results})
+        with _written(json):
+            write_json(json, {"environment": environment(), "rounds": rounds, "workloads": results})
     return 0
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Say that a file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError("", f"cannot write {path}: {error.strerror}; name another file") from error
 
 
 def measure(workload: Workload, rounds: int, mesh: Any) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 import io
 import json
+import sys
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -13,6 +15,7 @@ import fnn
 from fnn.run import _bench, _workloads
 from fnn.run._config import ConfigError
 
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 SMALL = {
     "mlp": _workloads.WORKLOADS["mlp"]._replace(
         units=2, prepare=partial(_workloads.training, _workloads.mlp_32, 2)
@@ -37,6 +40,29 @@ def test_bad_input(tmp_path):
         _bench.bench(("cn",), 3, None, Console())
     with pytest.raises(ConfigError, match="there is no directory"):
         _bench.bench((), 3, tmp_path / "nowhere" / "bench.json", Console())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".", "directory", "x" * 300, pytest.param("/proc/bench.json", marks=ON_LINUX)],
+    ids=["here", "there", "long", "proc"],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "directory").mkdir()
+    monkeypatch.setattr(_bench, "measure", lambda *_: pytest.fail("it measured"))
+    with pytest.raises(ConfigError, match=rf"^cannot write {name}: .*; name another file$"):
+        _bench.bench((), 3, Path(name), Console())
+
+
+def test_a_file_that_cannot_be_written_any_more_is_said_to_be(monkeypatch, tmp_path):
+    def measure(*_):
+        (tmp_path / "bench.partial").mkdir()
+        return {"median_ms": 1.0, "quartiles_ms": [1.0, 1.0], "first_s": 1.0}
+
+    monkeypatch.setattr(_bench, "measure", measure)
+    with pytest.raises(ConfigError, match=r"^cannot write .*bench\.json: Is a directory; name another file$"):
+        _bench.bench(("mlp",), 3, tmp_path / "bench.json", Console())
 
 
 @pytest.mark.parametrize("devices", [None, pytest.param(2, marks=pytest.mark.devices)])

@@ -631,6 +631,24 @@ def test_bad_input_as_a_user_sees_it(folder, arguments, message):
     assert tree(folder) == before
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_output_lacks_what_its_encoding_does(folder, encoding):
+    """As →, α and the lines of tables."""
+    for arguments in (
+        ["train", "small.toml", "optimizer.learning_rate=30", "train.epochs=1"],
+        ["train", "small.toml", "optimizer=日本"],
+        ["list"],
+    ):
+        done = subprocess.run(
+            [FNN, *arguments],
+            env={**environ(), "PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=False,
+        )
+        assert b"Traceback" not in done.stderr
+        assert done.stdout + done.stderr
+
+
 def test_a_defect_shows_its_traceback(folder, monkeypatch):
     """Only what says of itself that it is bad input becomes a sentence."""
     monkeypatch.setattr("fnn.run._config.check", lambda *_, **__: 1 / 0)
