@@ -30,7 +30,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 SIZES = {  # training examples (a cut of Fashion-MNIST), epochs, seeds
     "digits_linear": (1150, 40, 3), "digits_mlp": (1150, 80, 3), "digits_cnn": (1150, 40, 3),
     "fashion_linear": (55_000, 15, 1), "fashion_mlp": (55_000, 15, 1), "fashion_cnn": (20_000, 8, 1),
-    "fashion_resnet": (3200, 8, 1),
+    "fashion_resnet": (3200, 8, 1), "digits_search": (1150, 20, 3), "fashion_mlp_search": (55_000, 16, 1),
 }  # fmt: skip
 FACTORS = np.geomspace(1e-2, 1e2, 20)
 

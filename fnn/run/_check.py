@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,11 @@ def check_config(config: Config) -> fnn.Checked:
         ConfigError: a config that does not fit together.
     """
     prepared = prepare(config)
-    make, values = make_and_values(with_numbers(config, prepared.make, max), prepared.make.steps)
+    largest, last = (with_numbers(config, prepared.make, choose) for choose in (max, itemgetter(-1)))
+    make, values = make_and_values(largest, prepared.make.steps)
+    anneals = largest.optimizer != last.optimizer
     settings = {name: prepared.settings[name] for name in ("batch_size", "standardize", "lsuv")}
-    return fnn.check(make, values, prepared.data, seed=config.seed, **settings)
+    return fnn.check(make, values, prepared.data, seed=config.seed, anneals=anneals, **settings)
 
 
 def _layers_table(layers: dict[str, dict[str, float]]) -> Table:

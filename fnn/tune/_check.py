@@ -81,6 +81,7 @@ def check(
     standardize: bool = True,
     lsuv: bool = False,
     seed: int = 0,
+    anneals: bool | None = None,
 ) -> Checked:
     """Look at data, network, loss and optimizer before they are trained, in seconds.
 
@@ -93,6 +94,8 @@ def check(
             largest value of the first 10,000 steps.
         batch_size: of the run. Rates are tried with batches of 32; above 512 they are not judged.
         standardize, lsuv, seed: see `fnn.fit`.
+        anneals: whether the learning rate falls in the end, by which one is suggested; by default whether a
+            schedule among the hyperparameters does. What `make` keeps to itself is not seen.
 
     Raises:
         ValueError: what does not fit together.
@@ -142,13 +145,15 @@ def check(
             path = worst(spreads, key=spreads.__getitem__)
             evidence[id] = f"a deviation of {spreads[path]:.3g} in {path}"
     losses, blank = jax.device_get(_range_test(make, values, draws[0], batches, 1.0))
-    best = suggested(losses)
+    anneals = _anneals(hyperparameters) if anneals is None else anneals
+    best = suggested(losses, anneals=anneals)
     numbers |= rate_numbers(losses)
     says = f"{best:.3g} times the configured rate is suggested"
     if start["penalty_size"] > _SMALL_PENALTY:
         free, _ = jax.device_get(_range_test(make, values, draws[0], batches, 0.0))
-        if suggested(free) != best:
-            says += f", without the penalty {suggested(free):.3g} times"
+        without = suggested(free, anneals=anneals)
+        if without != best:
+            says += f", without the penalty {without:.3g} times"
     evidence["rate_high"] = evidence["rate_low"] = says
     numbers["blank"] = float(np.nanmin(losses) / blank) if blank > 0 else math.nan
 
@@ -205,16 +210,19 @@ def rate_numbers(losses: np.ndarray) -> dict[str, float]:
     return {"rate_high": max(0.0, -power), "rate_low": max(0.0, power)}
 
 
-def suggested(losses: np.ndarray) -> float:
-    """The largest factor of `RANGE` whose loss is within a tenth of the lowest, the smallest if all diverged.
+def suggested(losses: np.ndarray, *, anneals: bool) -> float:
+    """One of the factors of `RANGE` whose loss is within a tenth of the lowest; the smallest if all diverged.
 
-    The lowest loss of a few steps is that of a rate which is too small for a whole run.
+    The largest of them where the rate falls in the end: the lowest loss of a few steps is that of a rate
+    which is too small for a whole run. The smallest where it does not: what is left at the end then is the
+    noise of the steps, which grows with the rate.
 
-    Source: Wu et al. (2018), "Understanding Short-Horizon Bias in Stochastic Meta-Optimization".
+    Source: Wu et al. (2018), "Understanding Short-Horizon Bias in Stochastic Meta-Optimization"; Bottou,
+    Curtis and Nocedal (2018), "Optimization Methods for Large-Scale Machine Learning", section 4.2.
     """
     low = np.nanmin(losses)
     good = [f for f, loss in zip(RANGE, losses, strict=True) if loss <= low + 0.1 * abs(low)]
-    return max(good) if math.isfinite(low) else RANGE[0]
+    return (max if anneals else min)(good) if math.isfinite(low) else RANGE[0]
 
 
 def tiny_sample(examples: Examples) -> Any:
@@ -293,6 +301,13 @@ def _at_peak(hyperparameters: Any) -> Any:
         hyperparameters,
         is_leaf=callable,
     )
+
+
+def _anneals(hyperparameters: Any) -> bool:
+    """Whether a schedule is at its end, or after 10,000 steps, below its largest value."""
+    steps = jnp.arange(10_000)
+    schedules = [leaf for leaf in jax.tree.leaves(hyperparameters, is_leaf=callable) if callable(leaf)]
+    return any(values[-1] < values.max() for values in (over_steps(each, steps) for each in schedules))
 
 
 def _stacked(*leaves: Any) -> Any:

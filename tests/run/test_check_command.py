@@ -13,6 +13,7 @@ from run_cases import in_process as run
 
 import fnn
 from fnn.run import _diagnose
+from fnn.run._check import check_config
 from fnn.run._config import read
 from fnn.run._prepare import prepare
 from fnn.run.cli import main
@@ -352,3 +353,15 @@ def test_bad_input_is_one_sentence(tmp_path, name, text, arguments, says, monkey
     assert (code, output) == (2, "")
     assert says in errors.replace("\n", " ")
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("rate", "falls"),
+    [("1e-2", False), ("{cosine = {peak = 1e-2}}", True), ("{linear_warmup = {after = 1e-2}}", False)],
+)
+def test_whether_the_rate_falls_is_read_off_the_config(rate, falls, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(fnn, "check", lambda *arguments, **settings: told.append(settings["anneals"]))
+    (tmp_path / "small.toml").write_text(SMALL.replace("learning_rate = 1e-2", f"learning_rate = {rate}"))
+    check_config(read(tmp_path / "small.toml"))
+    assert told == [falls]

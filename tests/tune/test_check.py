@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.tune._check import _gradient_error, _looks_ahead, rate_numbers, suggested
+from fnn.tune._check import _anneals, _gradient_error, _looks_ahead, rate_numbers, suggested
 
 DATA = fnn.split(fnn.digits(), validation=0.2)
 
@@ -205,13 +205,30 @@ def test_dead_units_and_flat_tails_are_counted():
     assert float(found["saturated_units"]["tanh_1"]) == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize(
+    ("rate", "falls"),
+    [
+        (0.1, False),
+        (fnn.cosine(0.1, steps=50, warmup=0.1), True),
+        (fnn.cosine(0.1, steps=100_000), True),
+        (fnn.step_decay(0.1, every=30), True),
+        (fnn.linear_warmup(0.1, steps=50), False),
+        (lambda step: 0.1 / (1 + step), True),
+    ],
+)
+def test_a_rate_that_falls_is_known(rate, falls):
+    assert _anneals({"rate": rate, "decay": 0.9}) == falls
+
+
 def test_the_configured_rate_is_judged_by_the_nearest_good_one():
     losses = np.full(13, np.nan)
     losses[[0, 2, 4, 6, 8, 10, 12]] = [3.0, 2.0, 1.5, 1.015, 1.0, 4.0, np.inf]
     losses[[7, 9]] = [1.1, 1.2]
-    assert suggested(losses) == pytest.approx(10)  # the largest within a tenth of the lowest
+    assert suggested(losses, anneals=True) == pytest.approx(10)  # the largest within a tenth of the lowest
     losses[8] = 1.2
-    assert suggested(losses) == pytest.approx(10**0.5)
+    assert suggested(losses, anneals=True) == pytest.approx(10**0.5)
+    assert suggested(losses, anneals=False) == 1  # the smallest
+    assert suggested(np.where(np.isnan(losses), losses, np.inf), anneals=False) == 1e-3
     losses[8] = 1.0
     assert rate_numbers(losses) == {"rate_high": 0.0, "rate_low": 0.0}
     losses[6] = 1.05
