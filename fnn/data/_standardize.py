@@ -11,7 +11,9 @@ import numpy as np
 from fnn._types import Array
 
 CHUNK = 1024
-"""Examples that `moments` widens at a time."""
+"""Examples that `moments` widens at a time, fewer where they are large."""
+CHUNK_VALUES = 2**22
+"""Values that it widens at a time, unless one example has more."""
 
 
 class Moments(NamedTuple):
@@ -55,33 +57,36 @@ def moments(x: np.ndarray, /) -> Moments:
         raise ValueError(f"moments takes examples, (N, ..., channels) with N at least 1, not {x.shape}")
     if x.dtype == np.uint8:
         return _moments_of_bytes(x)
-    if not np.issubdtype(x.dtype, np.floating):
+    if not jnp.issubdtype(x.dtype, jnp.floating):  # NumPy does not count bfloat16 as floating
         raise TypeError(f"moments takes uint8 images or floats, not {x.dtype}")
-    first = x.reshape(-1, x.shape[-1])[0].astype(np.float64)  # exact where a channel is constant
+    first = x[(0,) * (x.ndim - 1)].astype(np.float64)  # exact where a channel is constant
     mean = first + _mean(x, lambda rows: rows - first)
     return _safe(mean, _mean(x, lambda rows: np.square(rows - mean)))
 
 
 def _moments_of_bytes(x: np.ndarray) -> Moments:
-    """The share of each of the 256 values in each channel, and the moments of those."""
-    values = np.arange(256) / 255
-    counts = sum(
-        np.stack([np.bincount(channel, minlength=256) for channel in rows.T], axis=1) for rows in _chunks(x)
-    )
-    shares = counts / (x.size // x.shape[-1])
-    mean = values @ shares
-    return _safe(mean, (np.square(values[:, None] - mean) * shares).sum(0))
+    """By sums of whole numbers, which are exact: Σv / 255n and (n Σv² - (Σv)²) / (255n)² of n bytes v."""
+    sums = np.zeros((2, x[0].size), np.int64)
+    for part in _chunks(x):
+        rows = part.reshape(len(part), -1)
+        sums += rows.sum(0, dtype=np.uint32), np.square(rows, dtype=np.uint16).sum(0, dtype=np.uint32)
+    total, squares = sums.reshape(2, -1, x.shape[-1]).sum(1).astype(object)  # n Σv² outgrows 64 bits
+    n = x.size // x.shape[-1]
+    mean, variance = total / (255 * n), (n * squares - total**2) / (255 * n) ** 2
+    return _safe(mean.astype(np.float64), variance.astype(np.float64))
 
 
 def _mean(x: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """The mean of a function of the rows, (channels,) float64."""
-    return sum(function(rows).sum(0) for rows in _chunks(x)) / (x.size // x.shape[-1])
+    rows = (part.reshape(-1, x.shape[-1]) for part in _chunks(x))
+    return sum(function(part).sum(0) for part in rows) / (x.size // x.shape[-1])
 
 
 def _chunks(x: np.ndarray) -> Iterator[np.ndarray]:
-    """The values in pieces of CHUNK examples, each (rows, channels)."""
-    for start in range(0, len(x), CHUNK):
-        yield x[start : start + CHUNK].reshape(-1, x.shape[-1])
+    """The examples in pieces of at most CHUNK examples and, beyond one example, CHUNK_VALUES values."""
+    size = min(CHUNK, max(1, CHUNK_VALUES // x[0].size))
+    for start in range(0, len(x), size):
+        yield x[start : start + size]
 
 
 def _safe(mean: np.ndarray, variance: np.ndarray) -> Moments:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,20 +27,32 @@ def test_to_float_scales_bytes_and_nothing_else():
         BYTES,
         BYTES[..., :1],
         BYTES[:, 0, 0],
+        RANDOM.integers(0, 256, (3, 5000), np.uint8),
         RANDOM.normal(2, 3, (CHUNK + 7, 4)).astype(np.float32),
+        jnp.asarray(RANDOM.normal(2, 3, (50, 4)), jnp.bfloat16),
         RANDOM.normal(1000, 0.01, (500, 2, 2, 3)).astype(
             np.float32
         ),  # squares of values would drown this deviation
     ],
 )
 def test_moments_by_the_formula(x):
-    values = x.astype(np.float64) / (255 if x.dtype == np.uint8 else 1)
+    values = np.asarray(x).astype(np.float64) / (255 if x.dtype == np.uint8 else 1)
     axes = tuple(range(x.ndim - 1))
     mean, std = moments(x)
     assert mean.shape == std.shape == x.shape[-1:]
     assert mean.dtype == std.dtype == np.float32
     np.testing.assert_allclose(mean, values.mean(axes), rtol=1e-6)
     np.testing.assert_allclose(std, values.std(axes), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_moments_of_wide_examples_take_little_memory(dtype):
+    x = np.zeros((200, 100_000), dtype)
+    tracemalloc.start()
+    moments(x)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 80e6  # a table of all values, or all examples in float64, takes four times that
 
 
 @pytest.mark.parametrize("x", [np.full((9, 4, 4, 2), 77, np.uint8), np.full((3001, 2), 0.1)])
