@@ -42,8 +42,9 @@ def to_float(x: Any, /) -> Array:
 def moments(x: np.ndarray, /) -> Moments:
     """The mean and the (biased) standard deviation of each channel of `to_float(x)`.
 
-    They are taken over all axes but the last, on the host and in float64, and the squares of deviations from
-    the mean are summed, not those of values. A constant channel's deviation of 0 becomes 1.
+    They are taken over all axes but the last, on the host. Floats are summed in float64, and the squares of
+    their deviations from the mean, not those of values; bytes are summed in whole numbers, which is exact. A
+    constant channel's deviation of 0 becomes 1.
 
     Args:
         x: The training examples, (N, ..., channels), uint8 or float.
