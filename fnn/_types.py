@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Annotated, Any
 
 import jax
@@ -68,9 +68,16 @@ def check_range(
         raise ValueError(f"{name} must be {wanted}, not {value}")
 
 
+def check_number(name: str, value: Any, *, integer: bool = False, **limits: float) -> None:
+    """`check_range` of a setting that must be one number; None, a bool or several raise TypeError too."""
+    if isinstance(value, bool) or not (isinstance(value, Real) or getattr(value, "ndim", None) == 0):
+        raise TypeError(f"{name} must be {'an integer' if integer else 'a number'}, not {value!r}")
+    check_range(name, value, integer=integer, **limits)
+
+
 def check_seed(seed: Any) -> None:
     """Raise ValueError or TypeError where a seed is none of those that JAX tells apart."""
-    check_range("seed", seed, at_least=0, at_most=2**32 - 1, integer=True)
+    check_number("seed", seed, at_least=0, at_most=2**32 - 1, integer=True)
 
 
 def is_integer(value: Any) -> bool:

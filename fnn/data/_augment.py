@@ -7,13 +7,14 @@ come back as they were, bit for bit.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn._types import Array, Hyperparameter, Key, Shape, check_range, known_number
+from fnn._types import Array, Hyperparameter, Key, Shape, check_number, check_range, known_number
 
 
 def random_flip(key: Key, x: Array, /) -> Array:
@@ -101,11 +102,12 @@ def random_crop(key: Key, x: Array, /, *, padding: int = 4) -> Array:
 
     Raises:
         ValueError: x has another number of axes, or padding is negative.
+        TypeError: padding is not an integer.
 
     Source: K. He, X. Zhang, S. Ren and J. Sun, Deep residual learning for image recognition (2016), §4.2.
     """
     check_images("random_crop", x)
-    check_range("random_crop's padding", padding, at_least=0)
+    check_number("random_crop's padding", padding, at_least=0, integer=True)
     return _random_window(key, x, padding, "constant")
 
 
@@ -121,9 +123,10 @@ def random_roll(key: Key, x: Array, /, *, shift: int = 4) -> Array:
 
     Raises:
         ValueError: x has another number of axes, or shift is negative.
+        TypeError: shift is not an integer.
     """
     check_images("random_roll", x)
-    check_range("random_roll's shift", shift, at_least=0)
+    check_number("random_roll's shift", shift, at_least=0, integer=True)
     return _random_window(key, x, shift, "wrap")
 
 
@@ -151,7 +154,7 @@ def random_brightness(key: Key, x: Array, /, *, delta: Hyperparameter = 0.2) -> 
         delta: At least 0, in units of x: 1 is the way from black to white. 0 changes nothing.
 
     Raises:
-        ValueError: x has another number of axes, or delta is a number below 0.
+        ValueError: x has another number of axes, or delta is a number below 0 or infinite.
         TypeError: x is not of a floating dtype, or delta is a schedule.
     """
     check_images("random_brightness", x)
@@ -199,7 +202,7 @@ def cutout(key: Key, x: Array, /, *, size: Hyperparameter = 8.0) -> Array:
             or 3 pixels. 0 changes nothing.
 
     Raises:
-        ValueError: x has another number of axes, or size is a number below 0.
+        ValueError: x has another number of axes, or size is a number below 0 or infinite.
         TypeError: size is a schedule.
 
     Source: T. DeVries and G. W. Taylor, Improved regularization of convolutional neural networks with cutout
@@ -240,8 +243,9 @@ def at_least_float32(name: str, x: Array) -> Array:
 
 
 def strength(name: str, value: Hyperparameter, **limits: Any) -> float | Array:
-    """The number that a hyperparameter is, within its limits where it is known."""
+    """The number that a hyperparameter is, finite and within its limits where it is known."""
     check_range(name, value, **limits)
+    check_range(name, value, below=math.inf)
     return known_number(name, value)
 
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn._types import check_range
+from fnn._types import check_number
 from fnn.data._dataset import Dataset, Examples, check_examples
-from fnn.data._split import Splits, strata
+from fnn.data._split import Splits, check_dataset, strata
 from fnn.data._standardize import Moments, moments
 
 
@@ -35,9 +35,9 @@ def stratified_folds(
 ) -> Folds:
     """Cut the training part of a data set into folds, each of which validates once.
 
-    Every class keeps its share in every fold, to the nearest whole example. All folds validate on ⌊N / count⌋
-    examples; of the N mod count that remain, chosen at random, all folds train and none validates (in
-    scikit-learn's `StratifiedKFold` some folds are larger by one instead).
+    Every class keeps its share in every fold, rounded down or up to a whole example. All folds validate on
+    ⌊N / count⌋ examples; of the N mod count that remain, chosen at random, all folds train and none validates
+    (in scikit-learn's `StratifiedKFold` some folds are larger by one instead).
 
     Args:
         dataset: only its training part is used.
@@ -46,7 +46,9 @@ def stratified_folds(
         seed: decides which examples.
 
     Raises:
-        ValueError: fewer than 2 folds, or more than the rarest class has examples.
+        DataError: the training part is not sound, or this is no data set.
+        ValueError: fewer than 2 folds, or more than the rarest class has examples; a seed below 0.
+        TypeError: a count or a seed that is not an integer.
 
     Source: Kohavi, "A study of cross-validation and bootstrap for accuracy estimation", IJCAI 1995.
 
@@ -55,11 +57,13 @@ def stratified_folds(
     >>> folds.train.shape, folds.validation.shape
     ((5, 1150), (5, 287))
     """
-    x, y = (np.asarray(part) for part in dataset.train)
+    check_dataset(dataset)
     check_examples(dataset.train, dataset.classes, "the training part")
+    x, y = (np.asarray(part) for part in dataset.train)
     labels = strata(y)
     classes, sizes = np.unique(labels, return_counts=True)
-    check_range("seed", seed, at_least=0, integer=True)
+    check_number("seed", seed, at_least=0, integer=True)
+    check_number("count", count, integer=True)
     if count < 2:
         raise ValueError(f"cross-validation needs at least 2 folds, not {count}")
     if count > sizes.min():
@@ -67,7 +71,7 @@ def stratified_folds(
         raise ValueError(
             f"{count} folds are more than the {sizes.min()} examples of {rarest}; take fewer folds"
         )
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(int(seed))
     # Dealt out class by class, as cards are, every fold gets its share of each.
     order = np.concatenate([random.permutation(np.flatnonzero(labels == label)) for label in classes])
     size = len(order) // count

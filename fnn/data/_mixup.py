@@ -41,7 +41,7 @@ def mixup(key: Key, x: Array, /, *, alpha: Hyperparameter = 0.2) -> Mixed:
         alpha: At least 0. Most λ are near 0 or 1 where it is small; at 1 they are uniform. 0 changes nothing.
 
     Raises:
-        ValueError: alpha is a number below 0.
+        ValueError: alpha is a number below 0 or infinite.
         TypeError: x is not of a floating dtype, or alpha is a schedule.
 
     Source: H. Zhang, M. Cisse, Y. N. Dauphin and D. Lopez-Paz, mixup: Beyond empirical risk minimization

@@ -22,7 +22,7 @@ def random_rotation(key: Key, x: Array, /, *, degrees: Hyperparameter = 15.0) ->
         degrees: The largest angle, at least 0; 180 gives every angle. 0 changes nothing.
 
     Raises:
-        ValueError: x has another number of axes, or degrees is a number below 0.
+        ValueError: x has another number of axes, or degrees is a number below 0 or infinite.
         TypeError: x is not of a floating dtype, or degrees is a schedule.
     """
     check_images("random_rotation", x)
@@ -46,7 +46,7 @@ def random_shift(key: Key, x: Array, /, *, pixels: Hyperparameter = 2.0) -> Arra
         pixels: The largest shift, at least 0. 0 changes nothing.
 
     Raises:
-        ValueError: x has another number of axes, or pixels is a number below 0.
+        ValueError: x has another number of axes, or pixels is a number below 0 or infinite.
         TypeError: x is not of a floating dtype, or pixels is a schedule.
     """
     check_images("random_shift", x)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fnn._types import check_range
+from fnn._types import check_number
 from fnn.data._dataset import DataError, Dataset, Examples, check_alike, check_examples
 
 
@@ -33,11 +33,17 @@ def check_splits(splits: Splits) -> None:
     check_alike(parts)
 
 
+def check_dataset(dataset: Dataset | Splits) -> None:
+    """Raise DataError where something else stands for a data set."""
+    if not isinstance(dataset, (Dataset, Splits)):
+        raise DataError(f"expected a data set, such as fnn.digits() returns, not {type(dataset).__name__}")
+
+
 def split(dataset: Dataset, /, *, validation: float = 0.1, seed: int = 0) -> Splits:
     """Hold out a validation part of the training examples, chosen at random within each class.
 
-    Every class keeps its share, to the nearest whole example, and the size is met exactly. Both parts keep
-    the order in which the examples stood. For float targets the choice ignores their values.
+    Every class keeps its share, rounded down or up so that the size is met exactly. Both parts keep the order
+    in which the examples stood. For float targets the choice ignores their values.
 
     Args:
         dataset: Only its training part is split; the test part passes through.
@@ -45,8 +51,10 @@ def split(dataset: Dataset, /, *, validation: float = 0.1, seed: int = 0) -> Spl
         seed: Decides which examples; the same seed chooses the same ones.
 
     Raises:
+        DataError: The training part is not sound, or this is no data set.
         ValueError: The size is not positive, not a whole number, not below the number of training examples,
             or leaves a class without an example in one of the parts; the seed is below 0.
+        TypeError: The size is not a number, or the seed not an integer.
 
     Example:
         >>> import fnn.data
@@ -54,6 +62,7 @@ def split(dataset: Dataset, /, *, validation: float = 0.1, seed: int = 0) -> Spl
         >>> len(splits.train.y), len(splits.validation.y), len(splits.test.y)
         (1300, 137, 360)
     """
+    check_dataset(dataset)
     train, held_out = hold_out(dataset.train, dataset.classes, validation, seed, name="validation")
     return Splits(train, held_out, dataset.test, dataset.classes, dataset.name)
 
@@ -64,7 +73,7 @@ def hold_out(
     """The examples that stay for training and those held out; `name` is what the held-out part is called."""
     x, y = examples
     check_examples(examples, classes, "the training part")
-    check_range("seed", seed, at_least=0, integer=True)
+    check_number("seed", seed, at_least=0, integer=True)
     count = _whole(size, len(x), name)
     labels = strata(y)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
@@ -76,7 +85,7 @@ def hold_out(
                 f"{name}={size} leaves no example of class {label!r}, which has {len(indices)}, in the "
                 f"{part} part; change {name} or add examples of that class"
             )
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(int(seed))
     held = np.zeros(len(y), bool)
     for indices, quota in zip(members, quotas, strict=True):
         held[random.permutation(indices)[:quota]] = True
@@ -90,6 +99,7 @@ def strata(y: np.ndarray) -> np.ndarray:
 
 def _whole(size: float, total: int, name: str) -> int:
     """A size, given as a count or as a fraction of the total, as a count."""
+    check_number(name, size)
     if not size > 0:
         raise ValueError(f"{name} must be a count or a fraction above 0, not {size}")
     count = size if size >= 1 else max(1, round(size * total))

@@ -436,6 +436,29 @@ def test_a_strength_outside_its_range(augment, settings, message):
         augment(KEY, jnp.zeros((1, 8, 8, 1)), **settings)
 
 
+@pytest.mark.parametrize(
+    ("augment", "name"),
+    [
+        (random_brightness, "delta"),
+        (cutout, "size"),
+        (mixup, "alpha"),
+        (random_resized_crop, "ratio"),
+        (random_rotation, "degrees"),
+        (random_shift, "pixels"),
+    ],
+)
+def test_an_infinite_strength(augment, name):
+    with pytest.raises(ValueError, match=f"{augment.__name__}'s {name} must be below inf, not inf"):
+        augment(KEY, jnp.zeros((1, 8, 8, 1)), **{name: float("inf")})
+
+
+@pytest.mark.parametrize(("augment", "name"), [(random_crop, "padding"), (random_roll, "shift")])
+@pytest.mark.parametrize("pixels", [1.5, "2", None])
+def test_whole_pixels(augment, name, pixels):
+    with pytest.raises(TypeError, match=f"{augment.__name__}'s {name} must be an integer, not {pixels!r}"):
+        augment(KEY, jnp.zeros((1, 8, 8, 1)), **{name: pixels})
+
+
 def test_a_schedule_is_evaluated_before():
     with pytest.raises(TypeError, match="random_shift's pixels must be a number or a scalar array here"):
         random_shift(KEY, jnp.zeros((1, 8, 8, 1)), pixels=lambda step: step)

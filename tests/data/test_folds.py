@@ -70,3 +70,9 @@ def test_a_split_is_one_fold():
 def test_bad_counts(count, message):
     with pytest.raises(ValueError, match=message):
         fnn.stratified_folds(DIGITS, count=count)
+
+
+@pytest.mark.parametrize("count", [5.0, "5", None, True])
+def test_counts_that_are_no_integers(count):
+    with pytest.raises(TypeError, match=f"count must be an integer, not {count!r}"):
+        fnn.stratified_folds(DIGITS, count=count)

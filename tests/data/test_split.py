@@ -1,7 +1,11 @@
+import re
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn.data import Dataset, Examples, split, stratified_folds
+from fnn._types import check_seed
+from fnn.data import DataError, Dataset, Examples, split, stratified_folds
 
 COUNTS = (50, 30, 15, 5)
 CLASSES = ("cat", "dog", "eel", "fox")
@@ -56,7 +60,7 @@ def test_the_seed_alone_decides(data):
     def held(seed):
         return tuple(split(data, validation=0.25, seed=seed).validation.x[:, 0])
 
-    assert held(0) == held(0)
+    assert held(0) == held(0) == held(np.uint32(0)) == held(jnp.int32(0))
     assert len({held(seed) for seed in range(5)}) == 5
 
 
@@ -94,10 +98,35 @@ def test_bad_sizes(validation, message):
         split(dataset(), validation=validation)
 
 
+@pytest.mark.parametrize("validation", ["0.2", None, [1], True, 1j, np.array([5, 5])])
+def test_sizes_that_are_no_numbers(validation):
+    with pytest.raises(TypeError, match=rf"validation must be a number, not {re.escape(repr(validation))}"):
+        split(dataset(), validation=validation)
+
+
 @pytest.mark.parametrize("hold_out", [split, stratified_folds])
 def test_a_seed_below_0(hold_out):
     with pytest.raises(ValueError, match="seed must be at least 0, not -1"):
         hold_out(dataset(), seed=-1)
+
+
+def of_jax(data, *, seed):
+    check_seed(seed)
+
+
+@pytest.mark.parametrize("hold_out", [split, stratified_folds, of_jax])
+@pytest.mark.parametrize("seed", [None, "0", 1.5, True, [1, 2], np.array([1])])
+def test_a_seed_that_is_no_integer(hold_out, seed):
+    with pytest.raises(TypeError, match=rf"seed must be an integer, not {re.escape(repr(seed))}"):
+        hold_out(dataset(), seed=seed)
+
+
+@pytest.mark.parametrize("hold_out", [split, stratified_folds])
+@pytest.mark.parametrize("data", [None, dataset, dataset().train])
+def test_what_is_no_data_set(hold_out, data):
+    message = f"expected a data set, such as fnn.digits.. returns, not {type(data).__name__}"
+    with pytest.raises(DataError, match=message):
+        hold_out(data)
 
 
 def test_the_training_part_is_checked():
