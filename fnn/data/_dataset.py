@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -43,8 +46,8 @@ def checked(train: Examples, test: Examples, classes: tuple[str, ...], name: str
     """The Dataset of two parts, after the checks that all data sets share.
 
     Raises:
-        DataError: A part is empty, its x and y differ in length, a float is not finite, a label lies outside
-            the classes, or the two parts differ in the shape or dtype of an example.
+        DataError: What `check_examples` finds in a part, or the two parts differ in the shape or dtype of an
+            example.
     """
     for part, examples in (("training", train), ("test", test)):
         check_examples(examples, classes, f"the {part} part of {name}")
@@ -64,8 +67,18 @@ def check_alike(parts: dict[str, Examples]) -> None:
 
 
 def check_examples(examples: Examples, classes: tuple[str, ...], where: str) -> None:
-    """Raise DataError where examples are empty, of unequal number, not finite or outside the classes."""
+    """Raise DataError where examples are not equally long arrays of finite numbers, labels of the classes."""
+    _check_classes(classes, where)
     x, y = examples
+    _check_kind(x, f"x of {where}", "uint8 (images, 0 to 255) or floats", jnp.uint8, jnp.floating)
+    _check_kind(
+        y,
+        f"y of {where}",
+        "integers (labels from 0) or floats (targets)",
+        jnp.integer,
+        jnp.bool_,
+        jnp.floating,
+    )
     if x.ndim < 2:
         raise DataError(
             f"x in {where} has shape {x.shape}; expected (examples, features) or "
@@ -83,15 +96,38 @@ def check_examples(examples: Examples, classes: tuple[str, ...], where: str) -> 
         _check_labels(y, classes, where)
 
 
+def _check_classes(classes: tuple[str, ...], where: str) -> None:
+    if not isinstance(classes, Sequence):
+        raise DataError(
+            f"the classes of {where} are of type {type(classes).__name__}; expected a tuple of names, "
+            "tuple(map(str, classes)), and () for a regression"
+        )
+    for name in classes:
+        try:
+            str(name).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"the class {name!r} of {where} is not text of UTF-8; rename it, or its folder"
+            ) from error
+
+
+def _check_kind(array: np.ndarray, where: str, wanted: str, *kinds: Any) -> None:
+    if not isinstance(array, (np.ndarray, jax.Array)):
+        raise DataError(f"{where} is of type {type(array).__name__}; expected an array of NumPy or JAX")
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
+        raise DataError(f"{where} is {array.dtype}; expected {wanted}: convert it with astype")
+
+
 def _check_finite(array: np.ndarray, where: str) -> None:
-    if not np.issubdtype(array.dtype, np.floating):
+    if not jnp.issubdtype(array.dtype, jnp.floating):
         return
-    finite = np.isfinite(array)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(np.asarray(array).astype(np.float32, copy=False))
     if not finite.all():
         first = np.unravel_index(int(np.argmin(finite)), array.shape)
         raise DataError(
-            f"{where} holds {array[first]} at example {first[0]}; every number must be finite: "
-            "drop such examples or fill in their values"
+            f"{where} holds {array[first]} at example {first[0]}; every number must be finite in float32: "
+            "drop such examples, fill in their values or rescale them"
         )
 
 

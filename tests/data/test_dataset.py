@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -28,6 +29,19 @@ def test_a_sound_data_set_passes_unchanged():
 def test_float_targets_need_no_classes_and_may_have_axes():
     y = np.ones((4, 2), np.float32)
     assert checked(Examples(X, y), Examples(X, y), (), "mine").classes == ()
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "classes"),
+    [
+        (jnp.asarray(X), jnp.asarray(Y), CLASSES),
+        (jnp.asarray(X, jnp.bfloat16), Y.astype(np.uint8), list(CLASSES)),
+        (X.astype(np.float16), Y > 1, ()),
+        (X.astype(float), X.astype(float), ()),
+    ],
+)
+def test_sound_kinds(x, y, classes):
+    checked(Examples(x, y), Examples(x, y), classes, "mine")
 
 
 @pytest.mark.parametrize(
@@ -79,6 +93,59 @@ def test_float_targets_need_no_classes_and_may_have_axes():
             r"labels in the training part of mine have shape \(4, 1\); expected one integer",
         ),
         (X, Y, (), "has integer labels but no classes; name the classes"),
+        (
+            X.tolist(),
+            Y,
+            CLASSES,
+            "x of the training part of mine is of type list; expected an array of NumPy",
+        ),
+        (
+            X,
+            Y.tolist(),
+            CLASSES,
+            "y of the training part of mine is of type list; expected an array of NumPy",
+        ),
+        (
+            X.astype(int),
+            Y,
+            CLASSES,
+            r"x of .* is int64; expected uint8 \(images, 0 to 255\) or floats: convert",
+        ),
+        (X.astype(object), Y, CLASSES, "x of the training part of mine is object; expected uint8"),
+        (X.astype(str), Y, CLASSES, "x of the training part of mine is <U32; expected uint8"),
+        (
+            X,
+            Y.astype(str),
+            CLASSES,
+            r"y of .* is <U11; expected integers \(labels from 0\) or floats \(targets\)",
+        ),
+        (X, Y.astype(object), CLASSES, "y of the training part of mine is object; expected integers"),
+        (X, X + 1j, (), "y of the training part of mine is complex64; expected integers"),
+        (
+            put(X.astype(float), (2, 0), 1e300),
+            Y,
+            CLASSES,
+            r"x of .* holds 1e\+300 at example 2; every number must be finite in float32",
+        ),
+        (jnp.asarray(put(X, (1, 1), np.nan), jnp.bfloat16), Y, CLASSES, "x of .* holds nan at example 1"),
+        (
+            X,
+            Y,
+            np.array(CLASSES),
+            r"the classes of .* are of type ndarray; expected a tuple of names, tuple\(map",
+        ),
+        (
+            X,
+            Y,
+            None,
+            "the classes of .* are of type NoneType; expected a tuple of names, .* and .. for a regr",
+        ),
+        (
+            X,
+            Y,
+            ("a", "b", "caf\udce9"),
+            r"the class 'caf\\udce9' of the training part of mine is not text of UTF-8",
+        ),
     ],
 )
 def test_bad_examples(x, y, classes, message):
