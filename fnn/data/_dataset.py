@@ -67,7 +67,7 @@ def check_alike(parts: dict[str, Examples]) -> None:
 
 
 def check_examples(examples: Examples, classes: tuple[str, ...], where: str) -> None:
-    """Raise DataError where examples are not equally long arrays of finite numbers, labels of the classes."""
+    """Raise DataError where inputs, labels or the names of classes are not what a network can learn."""
     _check_classes(classes, where)
     x, y = examples
     _check_kind(x, f"x of {where}", "uint8 (images, 0 to 255) or floats", jnp.uint8, jnp.floating)

@@ -171,11 +171,17 @@ def init_state(
     """
     step = jnp.zeros((), jnp.int32)
     task = task_at(make, hyperparameters, step)
-    params, layer_state = task.net.init(fold_name(key, "init"), x)
+    params, layer_state = task.net.init(fold_name(key, "init"), _sample(x, moments))
     if rescale:
         params = lsuv(task.net, params, layer_state, network_input(x, moments))
     _, trained = task.cut(params)
     return TrainState(step, params, layer_state, task.optimizer.init(trained), key, moments)
+
+
+def _sample(x: Any, moments: Moments | None) -> jax.ShapeDtypeStruct:
+    """What parameters are made for: what the network is fed, or the inputs where those are wider."""
+    fed = jax.eval_shape(network_input, x, moments)
+    return jax.ShapeDtypeStruct(fed.shape, jnp.promote_types(fed.dtype, x.dtype))
 
 
 def network_input(x: Any, moments: Moments | None) -> Array:

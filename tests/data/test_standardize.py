@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import fnn
 from fnn.data import Moments, moments, standardize, to_float
 from fnn.data._standardize import CHUNK
 
@@ -60,6 +61,28 @@ def test_a_constant_channel_has_deviation_one(x):
     mean, std = moments(x)
     np.testing.assert_array_equal(std, [1, 1])
     np.testing.assert_allclose(mean, to_float(x).reshape(-1, 2)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "plain", "standardized"),
+    [
+        (np.uint8, np.float32, np.float32),
+        (np.float16, np.float16, np.float32),
+        (jnp.bfloat16, jnp.bfloat16, np.float32),
+        (np.float32, np.float32, np.float32),
+        (np.float64, np.float64, np.float64),
+    ],
+)
+def test_parameters_are_as_wide_as_what_the_network_is_fed(dtype, plain, standardized):
+    def make(rate):
+        return fnn.linear(2), fnn.mean_squared_error, fnn.sgd(rate)
+
+    with jax.enable_x64(True):
+        x = jnp.ones((4, 3), dtype)
+        for means, expected in ((None, plain), (Moments(np.zeros(3), np.ones(3)), standardized)):
+            for sample in (x, jax.ShapeDtypeStruct(x.shape, x.dtype)):
+                params = fnn.init_state(make, 0.1, jax.random.key(0), sample, means).params
+                assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(expected)}
 
 
 @pytest.mark.parametrize("x", [BYTES, RANDOM.normal(2, 3, (500, 4)).astype(np.float32)])
