@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def _find(folder: Path) -> dict[str, Path] | None:
     return (
         locate(folder, FILES)
         or locate(folder / FOLDER, FILES)
-        or ({ARCHIVE: archive} if archive.is_file() else None)
+        or ({ARCHIVE: archive} if os.path.isfile(archive) else None)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import zlib
@@ -14,16 +15,34 @@ from fnn.data._dataset import DataError
 def places(name: str, usual: Sequence[str]) -> list[Path]:
     """Where the files of a data set are looked for: `$FNN_DATA/<name>`, `$FNN_DATA`, the usual folders."""
     own = os.environ.get("FNN_DATA")
-    chosen = [Path(own, name), Path(own)] if own else []
-    return [folder.expanduser() for folder in (*chosen, *map(Path, usual))]
+    chosen = [os.path.join(own, name), own] if own else []
+    return [Path(os.path.expanduser(folder)) for folder in (*chosen, *usual)]
+
+
+def look(path: str | Path) -> Path:
+    """A path of the user's, where `~` is the home folder, whether anything is there or not.
+
+    Raises:
+        DataError: The system does not tell what is there, or does not let it be read.
+    """
+    place = Path(os.path.expanduser(path))
+    try:
+        place.stat()
+        if not os.access(place, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # of a null character
+        pass
+    except OSError as error:
+        raise DataError(f"{place} cannot be read: {error.strerror}") from error
+    return place
 
 
 def locate(folder: Path, files: Sequence[str]) -> dict[str, Path] | None:
-    """The path of each file in a folder, plain or with `.gz`; None unless all are there."""
+    """The path of each file in a folder, plain or with `.gz`; None unless all are there to be seen."""
     found = {}
     for file in files:
         for path in (folder / file, folder / f"{file}.gz"):
-            if path.is_file():
+            if os.path.isfile(path):
                 found[file] = path
                 break
         else:

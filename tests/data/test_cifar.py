@@ -64,6 +64,13 @@ def check_values():
     assert (dataset.test.x.dtype, dataset.test.y.dtype) == (np.uint8, np.int32)
 
 
+@pytest.mark.parametrize("own", ["~nosuch/data", "a" * 300])
+def test_a_folder_that_is_none_is_passed_over(alone, monkeypatch, own):
+    write_archive(alone / "here/data")
+    monkeypatch.setenv("FNN_DATA", own)
+    check_values()
+
+
 @pytest.mark.parametrize("write", [write_bins, write_archive])
 @pytest.mark.parametrize("folder", ["", "cifar10", "here/data"])
 def test_files_and_archives(alone, write, folder):

@@ -79,6 +79,15 @@ def test_the_usual_folders_come_after_fnn_data(alone, monkeypatch):
     assert not mnist().train.x.any()
 
 
+@pytest.mark.parametrize("own", ["~nosuch/data", "a" * 300])
+def test_a_folder_that_is_none_is_passed_over(alone, monkeypatch, own):
+    source = idx.SOURCES["mnist"]
+    monkeypatch.setitem(idx.SOURCES, "mnist", source._replace(usual=(str(alone / "usual"),)))
+    write(alone / "usual", idx_files(), compress=False)
+    monkeypatch.setenv("FNN_DATA", own)
+    assert len(mnist().train.x) == COUNTS["train"]
+
+
 @pytest.mark.parametrize(
     ("load", "title", "other"),
     [(mnist, "MNIST", idx.SOURCES["fashion_mnist"]), (fashion_mnist, "Fashion-MNIST", idx.SOURCES["mnist"])],
