@@ -1,4 +1,7 @@
+import os
+import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ from PIL import Image
 from fnn.data import DataError, image_folder
 
 RANDOM = np.random.default_rng(0)
+MASKS = (0xF800, 0x07E0, 0x001F)  # of red, green and blue
 
 
 def picture(path, mode="L", size=(6, 4)):
@@ -89,12 +93,78 @@ def sixteen_bits(root):
     Image.fromarray(np.full((4, 6), 1000, np.uint16)).save(root / "a/deep.png")
 
 
+def bytes_of_png(bits, kind, pixel, size=(6, 4)):
+    """A PNG of one colour, as https://www.w3.org/TR/png/ describes it: Pillow writes no colours of 16 bits."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = (b"\0" + pixel * size[0]) * size[1]
+    header = struct.pack(">IIBBBBB", *size, bits, kind, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+
+
+def test_a_png_of_8_bits(tmp_path):
+    for i in range(2):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        (tmp_path / f"a/{i}.png").write_bytes(bytes_of_png(8, 2, bytes([i, 20, 30])))
+    train, _, _, _ = image_folder(str(tmp_path), test=1)
+    assert train.x[0, 0, 0].tolist()[1:] == [20, 30]
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "mode"), [(0, 1, "I;16"), (2, 3, "RGB;16B"), (4, 2, "LA;16B"), (6, 4, "RGBA;16B")]
+)
+def test_16_bits_a_channel(tmp_path, kind, channels, mode):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/0.png").write_bytes(bytes_of_png(16, kind, b"\x12\x34" * channels))
+    with pytest.raises(
+        DataError, match=rf"0.png has more than 8 bits a channel \(mode {mode}\); convert it to 8"
+    ):
+        image_folder(str(tmp_path))
+
+
+def test_16_bits_a_pixel(tmp_path):
+    """A BMP of five or six bits a channel is read."""
+    for i in range(2):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        header = struct.pack(
+            "<2sIHHI IiiHHIIiiII III", b"BM", 98, 0, 0, 66, 40, 4, 4, 1, 16, 3, 32, 0, 0, 0, 0, *MASKS
+        )
+        (tmp_path / f"a/{i}.bmp").write_bytes(header + struct.pack("<H", 0xF800) * 16)
+    train, _, _, _ = image_folder(str(tmp_path), test=1)
+    assert (train.x == [255, 0, 0]).all()
+
+
 def nested_folder(root):
     picture(root / "a/inner/0.png")
 
 
 def empty_class(root):
     (root / "b").mkdir()
+
+
+def not_utf_8(root):
+    picture(root / os.fsdecode(b"caf\xe9") / "0.png")
+
+
+def third_part(root):
+    for part in ("train", "test", "val"):
+        picture(root / part / "a/0.png")
+
+
+def no_test(root):
+    picture(root / "train/a/0.png")
+
+
+def other_case(root):
+    picture(root / "Train/a/0.png")
+    picture(root / "Test/a/0.png")
 
 
 def unequal_parts(root):
@@ -114,6 +184,13 @@ def unequal_parts(root):
         (cut_image, r"/a/cut.png is not an image that Pillow can read \(OSError\)"),
         (sixteen_bits, r"/a/deep.png has more than 8 bits a channel \(mode I;16\); convert it to 8 bits"),
         (nested_folder, "/a/inner is a folder where an image is expected; class folders hold only images"),
+        (
+            not_utf_8,
+            r"the class 'caf\\udce9' of the training part is not text of UTF-8; rename it, or its folder",
+        ),
+        (third_part, "has class folders in val beside train and test; add those images to train, of which"),
+        (no_test, "has class folders in train but no test; expected both train and test, so named, or"),
+        (other_case, "has class folders in Test and Train but no train and test; expected both"),
         (empty_class, "the class folder .*/b is empty; add images or remove it"),
         (
             unequal_parts,
