@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from fnn.data._dataset import DataError, Dataset, Examples, checked
+from fnn.data._files import look
 from fnn.data._split import hold_out
 
+IN_PARTS = ("x_train", "y_train", "x_test", "y_test")
+WHOLE = ("x", "y")
 TEST_SEED = 0
 """Chooses the test part of a file that has none, whatever the seed of a run."""
 
@@ -18,10 +21,11 @@ def npz(path: str, test: float = 0.2) -> Dataset:
 
     The file holds `x_train`, `y_train`, `x_test` and `y_test`, or `x` and `y`, of which a test part is then
     held out, always the same one and with the same share of every class. It may hold `classes`, the names of
-    the labels.
+    the labels, and no other array.
 
     - x: uint8 stays so (images, 0 to 255) and (N, H, W) becomes (N, H, W, 1); floats become float32.
-    - y: integers are class labels, (N,), and become int32; floats are targets of a regression, float32.
+    - y: integers are class labels, (N,), and become int32; floats are targets, float32, of which (N,) becomes
+      (N, 1) as the outputs of a network with one output. Beside (N, C) floats `classes` is passed over.
 
     Args:
         path: The file; `~` is the home folder.
@@ -31,19 +35,22 @@ def npz(path: str, test: float = 0.2) -> Dataset:
         DataError: The file is missing, damaged, lacks an array or holds one that is not of these kinds.
         ValueError: `test` is too small or too large.
     """
-    file = Path(path).expanduser()
+    file = look(path)
     arrays = _read(file)
-    x_keys, y_keys = (
-        (("x_train", "x_test"), ("y_train", "y_test")) if "x_train" in arrays else (("x",), ("y",))
-    )
-    for key in (*x_keys, *y_keys):
+    keys = IN_PARTS if arrays.keys() & set(IN_PARTS) else WHOLE
+    for key in keys:
         if key not in arrays:
             raise DataError(
                 f"{file} has no array {key!r}, only {', '.join(arrays) or 'nothing'}; expected x_train, "
                 "y_train, x_test and y_test, or x and y"
             )
-    xs = [_inputs(arrays[key], f"{key} in {file}") for key in x_keys]
-    ys = [_targets(arrays[key], f"{key} in {file}") for key in y_keys]
+    if unknown := [key for key in arrays if key not in (*keys, "classes")]:
+        raise DataError(
+            f"{file} holds {', '.join(unknown)} beside {', '.join(keys)}; the only other array it may "
+            "hold is classes: save it without the rest"
+        )
+    xs = [_inputs(arrays[key], f"{key} in {file}") for key in keys[::2]]
+    ys = [_targets(arrays[key], f"{key} in {file}") for key in keys[1::2]]
     classes = _classes(arrays, ys, file)
     parts = [Examples(x, y) for x, y in zip(xs, ys, strict=True)]
     train, held_out = parts if len(parts) == 2 else hold_out(parts[0], classes, test, TEST_SEED, name="test")
@@ -81,7 +88,8 @@ def _inputs(x: np.ndarray, where: str) -> np.ndarray:
 
 def _targets(y: np.ndarray, where: str) -> np.ndarray:
     if np.issubdtype(y.dtype, np.floating):
-        return _float32(y, where)
+        y = _float32(y, where)
+        return y[:, None] if y.ndim == 1 else y
     if y.dtype.kind not in "iub":
         raise DataError(
             f"{where} is {y.dtype}; expected integers (labels from 0) or floats (targets of a regression); "
@@ -110,6 +118,12 @@ def _classes(arrays: dict[str, np.ndarray], ys: list[np.ndarray], file: Path) ->
                 f"classes in {file} is {names.dtype} of shape {names.shape}; expected one string for "
                 "each label"
             )
+        for key, y in arrays.items():
+            if key.startswith("y") and y.ndim == 1 and np.issubdtype(y.dtype, np.floating):
+                raise DataError(
+                    f"{key} in {file} is {y.dtype}; labels, which classes names, are integers: save "
+                    f"{key}.astype(int), or no classes with the targets of a regression"
+                )
         return tuple(map(str, names)) if labels else ()
     highest = max((int(y.max()) for y in labels), default=-1)
     count = sum(y.size for y in ys)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fnn.data import DataError, npz
+from fnn.data import DataError, image_folder, npz
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(20, 3))
@@ -71,8 +71,13 @@ def test_kinds_of_labels(save, dtype):
 
 def test_a_regression(save):
     dataset = npz(save(x=X, y=X.sum(1)), test=5)
-    assert (dataset.classes, dataset.test.y.shape, dataset.test.y.dtype) == ((), (5,), np.float32)
-    np.testing.assert_allclose(dataset.test.y, dataset.test.x.sum(1), rtol=1e-5)
+    assert (dataset.classes, dataset.test.y.shape, dataset.test.y.dtype) == ((), (5, 1), np.float32)
+    np.testing.assert_allclose(dataset.test.y, dataset.test.x.sum(1, keepdims=True), rtol=1e-5)
+
+
+def test_several_targets_are_not_named_by_classes(save):
+    dataset = npz(save(x=X, y=X, classes=np.array(["a", "b", "c"])))
+    assert (dataset.classes, dataset.train.y.shape) == ((), (16, 3))
 
 
 @pytest.mark.parametrize(
@@ -86,6 +91,26 @@ def test_a_regression(save):
         (
             {"x_train": X, "y_train": Y, "x_test": X},
             r"has no array 'y_test', only x_train, y_train, x_test; expected",
+        ),
+        (
+            {"x": X, "y": Y, "x_test": X, "y_test": Y},
+            "has no array 'x_train', only x, y, x_test, y_test; expected x_train, y_train, x_test and y_test, or",
+        ),
+        (
+            {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y, "x_val": X, "y_val": Y},
+            "mine.npz holds x_val, y_val beside x_train, y_train, x_test, y_test; the only other array it may hold",
+        ),
+        (
+            {"x": X, "y": Y, "labels": Y},
+            "mine.npz holds labels beside x, y; the only other array it may hold is cl",
+        ),
+        (
+            {"x": X, "y": Y.astype(float), "classes": np.array(["a", "b", "c", "d"])},
+            r"y in .*mine.npz is float64; labels, which classes names, are integers: save y.astype\(int\), or no",
+        ),
+        (
+            {"x": X, "y": Y, "classes": np.array(["a", "b", "c", "caf\udce9"])},
+            r"the class 'caf\\udce9' of the training part is not text of UTF-8; rename it",
         ),
         (
             {"x": X.astype(object), "y": Y},
@@ -146,6 +171,19 @@ def test_bad_sizes_of_the_test_part(save):
         npz(save(x=X, y=Y), test=2)
     with pytest.raises(ValueError, match="test must be a count or a fraction above 0, not 0"):
         npz(save(x=X, y=Y), test=0)
+
+
+@pytest.mark.parametrize("load", [npz, image_folder])
+def test_a_path_that_the_system_refuses(load, tmp_path, monkeypatch):
+    long = tmp_path / ("a" * 300)
+    with pytest.raises(DataError, match=f"{long} cannot be read: File name too long"):
+        load(str(long))
+    for path in ("~nosuch/x", f"{tmp_path}/\0", f"{tmp_path}/\ud800"):
+        with pytest.raises(DataError, match="there is no f"):
+            load(path)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(DataError, match=f"{tmp_path} cannot be read: Permission denied"):
+        load(str(tmp_path))
 
 
 def test_a_missing_file(tmp_path):
