@@ -34,6 +34,7 @@ def image_folder(path: str, test: float = 0.2) -> Dataset:
         DataError: A folder is missing or empty, a file is not an image of 8 bits a channel, sizes differ, or
             the name of a class is not text of UTF-8.
         ValueError: `test` is too small or too large.
+        TypeError: `test` is not a number.
     """
     root = look(path)
     parts = [_files_by_class(folder) for folder in _parts(root)]

@@ -25,15 +25,16 @@ def npz(path: str, test: float = 0.2) -> Dataset:
 
     - x: uint8 stays so (images, 0 to 255) and (N, H, W) becomes (N, H, W, 1); floats become float32.
     - y: integers are class labels, (N,), and become int32; floats are targets, float32, of which (N,) becomes
-      (N, 1) as the outputs of a network with one output. Beside (N, C) floats `classes` is passed over.
+      (N, 1), as a network of one output gives it. Beside (N, C) floats `classes` is passed over.
 
     Args:
         path: The file; `~` is the home folder.
         test: Where the file has no test part: a number of examples (1 or more), or a fraction (below 1).
 
     Raises:
-        DataError: The file is missing, damaged, lacks an array or holds one that is not of these kinds.
+        DataError: The file is missing, damaged, lacks an array or holds one that is not among these.
         ValueError: `test` is too small or too large.
+        TypeError: `test` is not a number.
     """
     file = look(path)
     arrays = _read(file)
