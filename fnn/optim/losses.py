@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import xlogy
 
 from fnn._types import Array, Hyperparameter, check_range, known_number
 from fnn.optim._precision import at_least_float32
@@ -48,8 +47,7 @@ def softmax_cross_entropy(
         >>> [round(float(loss), 4) for loss in softmax_cross_entropy(logits, jnp.array([1, 0]))]
         [0.6931, 0.0001]
     """
-    check_range("label_smoothing", label_smoothing, at_least=0, at_most=1)
-    smoothing = known_number("label_smoothing", label_smoothing)
+    smoothing = _scalar("label_smoothing", label_smoothing, at_least=0, at_most=1)
     by_class = are_classes(logits, targets)
     probabilities, exists = _one_hot(logits, targets) if by_class else (targets, _are_probabilities(targets))
     probabilities = (1 - smoothing) * probabilities + smoothing / logits.shape[-1]
@@ -127,7 +125,8 @@ def kl_divergence(logits: Array, targets: Array, /) -> Array:
     if are_classes(logits, targets):
         raise ValueError("kl_divergence needs float targets (probabilities), not integer classes")
     t = at_least_float32(targets)
-    losses = jnp.sum(xlogy(t, t) - t * jax.nn.log_softmax(at_least_float32(logits)), axis=-1)
+    log_t = jnp.log(jnp.where(t == 0, 1, t))
+    losses = _weighted_sum(t, log_t - jax.nn.log_softmax(at_least_float32(logits)))
     return jnp.where(_are_probabilities(t), losses, jnp.nan)
 
 
@@ -160,10 +159,10 @@ def multiclass_hinge(logits: Array, targets: Array, /, *, margin: Hyperparameter
         >>> multiclass_hinge(jnp.array([[13.0, -7.0, 11.0], [0.0, 0.0, 0.0]]), jnp.array([0, 1])).tolist()
         [0.0, 2.0]
     """
-    check_range("margin", margin, at_least=0)
+    margin = _scalar("margin", margin, at_least=0)
     true, exists = _one_hot(logits, _checked_classes(logits, targets))
     s = at_least_float32(logits)
-    lacking = s - _weighted_sum(true, s)[..., None] + known_number("margin", margin)
+    lacking = s - _weighted_sum(true, s)[..., None] + margin
     return jnp.where(exists, _weighted_sum(1 - true, jax.nn.relu(lacking)), jnp.nan)
 
 
@@ -297,8 +296,7 @@ def huber(predictions: Array, targets: Array, /, *, delta: Hyperparameter = 1.0)
         >>> huber(jnp.array([0.5, 3.0]), jnp.zeros(2)).tolist()
         [0.125, 2.5]
     """
-    check_range("delta", delta, above=0)
-    delta = known_number("delta", delta)
+    delta = _scalar("delta", delta, above=0)
     y, t = _alike("predictions", predictions, targets)
     size = jnp.abs(y - t)
     near = jnp.where(size < delta, size, delta)  # nothing large is squared
@@ -306,6 +304,17 @@ def huber(predictions: Array, targets: Array, /, *, delta: Hyperparameter = 1.0)
 
 
 # --- what losses and metrics are built from -------------------------------------------------------------
+
+
+def _scalar(name: str, value: Hyperparameter, **limits: float) -> float | Array:
+    """The number that a hyperparameter is, one for all examples, within its limits where it is known."""
+    check_range(name, value, **limits)
+    if jnp.ndim(number := known_number(name, value)) != 0:
+        raise ValueError(
+            f"{name} must be a scalar, not an array of shape {jnp.shape(number)}; "
+            "use jax.vmap for another number at each example"
+        )
+    return number
 
 
 def are_classes(logits: Array, targets: Array) -> bool:
@@ -354,8 +363,12 @@ def _are_probabilities(targets: Array) -> Array:
 
 
 def _weighted_sum(weights: Array, values: Array) -> Array:
-    """Σ w v over the last axis, in which a weight of 0 makes 0 of an infinite value too: a masked class."""
-    return jnp.sum(jnp.where(weights == 0, 0, weights * values), axis=-1)
+    """Σ w v over the last axis, in which a weight of 0 makes 0 of an infinite value too: a masked class.
+
+    The sum is linear in the weights, so a finite value is the slope of its weight, of one that is 0 as well.
+    """
+    counts = (weights != 0) | jnp.isfinite(values)
+    return jnp.sum(weights * jnp.where(counts, values, 0), axis=-1)
 
 
 def _alike(name: str, outputs: Array, targets: Array) -> tuple[Array, Array]:

@@ -101,6 +101,37 @@ def test_a_traced_smoothing_is_a_value() -> None:
     np.testing.assert_allclose(jax.jit(jax.vmap(loss))(smoothings), expected, rtol=1e-6)
 
 
+Z, LOG_P = [2.0, 0.0, -1.0], np.array([2.0, 0.0, -1.0]) - np.log(np.exp([2.0, 0.0, -1.0]).sum())
+SLOPES_OF_TARGETS: dict[str, tuple[Any, list[float], Any, np.ndarray]] = {
+    "of probabilities": (optim.softmax_cross_entropy, Z, [0.7, 0.2, 0.1], -LOG_P),
+    "of one class": (optim.softmax_cross_entropy, Z, [0.0, 1.0, 0.0], -LOG_P),
+    "of a masked class": (
+        optim.softmax_cross_entropy,
+        [0.0, 0.0, -np.inf],
+        [0.0, 1.0, 0.0],
+        np.log([2, 2, 1]),
+    ),
+    "of the divergence": (optim.kl_divergence, Z, [0.7, 0.2, 0.1], np.log([0.7, 0.2, 0.1]) + 1 - LOG_P),
+}
+
+
+@pytest.mark.parametrize("name", SLOPES_OF_TARGETS)
+def test_the_slope_of_a_target_is_what_its_class_costs(name: str) -> None:
+    """H = -Σ t log p is linear in t, so ∂H/∂t = -log p, where t is 0 as elsewhere."""
+    loss, logits, target, slope = SLOPES_OF_TARGETS[name]
+    np.testing.assert_allclose(jax.grad(loss, 1)(jnp.array(logits), jnp.array(target)), slope, rtol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_the_slope_of_the_smoothing(smoothing: float) -> None:
+    """∂H/∂s = Σ_c (t_c - 1/C) log p_c for every s."""
+
+    def loss(smoothing: Any) -> jax.Array:
+        return optim.softmax_cross_entropy(jnp.array(Z), jnp.array(0), label_smoothing=smoothing)
+
+    np.testing.assert_allclose(jax.grad(loss)(smoothing), LOG_P[0] - LOG_P.mean(), rtol=1e-5)
+
+
 def test_the_gradient_has_no_scatter() -> None:
     def total(logits: Any) -> Any:
         return optim.softmax_cross_entropy(logits, jnp.zeros(8, int)).sum()
@@ -212,6 +243,13 @@ BY_HAND: dict[str, tuple[Any, Any, Any, Any, Any]] = {
     ),
     "KL of nothing": (optim.kl_divergence, [[0.0, 0.0]], [[1.0, 0.0]], [np.log(2)], [[-0.5, 0.5]]),
     "KL of the same": (optim.kl_divergence, [[0.0, 0.0]], [[0.5, 0.5]], [0], [[0, 0]]),
+    "KL with a masked class": (
+        optim.kl_divergence,
+        [[2.0, 0.0, -np.inf]],
+        [[0.5, 0.5, 0.0]],
+        [-np.log(2) - 1 + np.log(np.exp(2) + 1)],
+        [[np.exp(2) / (np.exp(2) + 1) - 0.5, 1 / (np.exp(2) + 1) - 0.5, 0]],
+    ),
     "KL, far": (optim.kl_divergence, [[1e4, -1e4]], [[0.0, 1.0]], [2e4], [[1, -1]]),
 }
 
@@ -407,6 +445,23 @@ def test_a_margin_or_delta_out_of_range_or_a_schedule_is_refused() -> None:
         optim.huber(numbers, numbers, delta=0.0)
     with pytest.raises(TypeError, match="delta must be a number or a scalar array here, not a schedule"):
         optim.huber(numbers, numbers, delta=schedule)
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        (optim.softmax_cross_entropy, "label_smoothing"),
+        (optim.multiclass_hinge, "margin"),
+        (optim.huber, "delta"),
+    ],
+)
+def test_a_setting_is_one_number_for_all_examples(loss: Any, name: str) -> None:
+    outputs, y = (jnp.ones(3), jnp.ones(3)) if loss is optim.huber else (jnp.ones((3, 3)), jnp.zeros(3, int))
+    with pytest.raises(ValueError, match=rf"^{name} must be a scalar, not an array of shape \(3,\); use jax"):
+        loss(outputs, y, **{name: jnp.full(3, 0.1)})
+    alone = jnp.stack([loss(z[None], t[None], **{name: 0.1})[0] for z, t in zip(outputs, y, strict=True)])
+    mapped = jax.vmap(lambda z, t, s: loss(z[None], t[None], **{name: s})[0])(outputs, y, jnp.full(3, 0.1))
+    np.testing.assert_allclose(mapped, alone, rtol=1e-6)
 
 
 def test_a_smoothing_out_of_range_or_a_schedule_is_refused() -> None:
