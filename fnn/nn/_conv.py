@@ -56,8 +56,8 @@ def conv(
         ValueError: an input that is not a batch of images, a kernel larger than the padded input, groups
             that do not divide the channels.
     """
-    check_range("features", features, at_least=1)
-    check_range("groups", groups, at_least=1)
+    check_range("features", features, at_least=1, integer=True)
+    check_range("groups", groups, at_least=1, integer=True)
     check_range("kernel_size", kernel_size, at_least=1)
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Params:
@@ -102,7 +102,7 @@ def depthwise_conv(
 
     Source: Chollet (2017), "Xception"; Howard et al. (2017), "MobileNets".
     """
-    check_range("multiplier", multiplier, at_least=1)
+    check_range("multiplier", multiplier, at_least=1, integer=True)
 
     def grouped(channels: int) -> Layer:
         return conv(
@@ -164,7 +164,7 @@ def conv_transpose(
 
     Source: Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning", chapter 4.
     """
-    check_range("features", features, at_least=1)
+    check_range("features", features, at_least=1, integer=True)
     check_range("kernel_size", kernel_size, at_least=1)
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Params:
@@ -218,7 +218,7 @@ def conv_output_size(
     >>> conv_output_size(28, 5, padding="VALID"), conv_output_size(28, 3, stride=2, padding=1)
     (24, 14)
     """
-    check_range("size", size, at_least=1)
+    check_range("size", size, at_least=1, integer=True)
     pads: Any = (padding,) if isinstance(padding, tuple) else padding
     x = jax.ShapeDtypeStruct((1, size, 1), jnp.float32)
     window = sliding_window(x, kernel_size, stride, pads, dilation, name="kernel")

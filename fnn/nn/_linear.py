@@ -28,7 +28,7 @@ def linear(
         ValueError: an input that is not (N, inputs). Flax and Keras apply a dense layer to the last axis
             of anything; here an image in front of it is taken for a forgotten `flatten`.
     """
-    check_range("features", features, at_least=1)
+    check_range("features", features, at_least=1, integer=True)
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Params:
         _check(x)

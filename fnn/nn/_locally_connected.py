@@ -50,7 +50,7 @@ def locally_connected(
 
     Source: LeCun (1989), "Generalization and network design strategies"; Taigman et al. (2014), "DeepFace".
     """
-    check_range("features", features, at_least=1)
+    check_range("features", features, at_least=1, integer=True)
     check_range("kernel_size", kernel_size, at_least=1)
 
     def window(x: Array | jax.ShapeDtypeStruct) -> Window:

@@ -58,7 +58,7 @@ def lsuv(
     [1.0, 1.0]
     """
     check_range("tolerance", tolerance, above=0)
-    check_range("max_iterations", max_iterations, at_least=1)
+    check_range("max_iterations", max_iterations, at_least=1, integer=True)
     if key is not None:
         params = _orthonormal(params, key)
 

@@ -97,8 +97,8 @@ def conv_maxout(
 
 
 def _check(features: int, pieces: int) -> None:
-    check_range("features", features, at_least=1)
-    check_range("pieces", pieces, at_least=1)
+    check_range("features", features, at_least=1, integer=True)
+    check_range("pieces", pieces, at_least=1, integer=True)
 
 
 def _largest(kind: str, scores: Layer, pieces: int, name: str | None) -> Layer:

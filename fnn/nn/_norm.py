@@ -128,7 +128,7 @@ def group_norm(groups: int, *, eps: float = 1e-5, name: str | None = None) -> La
 
     Source: Wu and He (2018), "Group Normalization".
     """
-    check_range("groups", groups, at_least=1)
+    check_range("groups", groups, at_least=1, integer=True)
 
     def normalise(x: Array, scale: Array, bias: Array, *, eps: float) -> Array:
         return ops.group_norm(x, scale, bias, groups, eps=eps)

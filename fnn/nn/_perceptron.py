@@ -52,7 +52,7 @@ def perceptron_init(inputs: int) -> PerceptronState:
     Args:
         inputs: the number of its inputs.
     """
-    check_range("inputs", inputs, at_least=1)
+    check_range("inputs", inputs, at_least=1, integer=True)
     return PerceptronState(jnp.zeros(inputs), jnp.zeros(()), jnp.zeros((), jnp.int32))
 
 

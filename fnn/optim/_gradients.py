@@ -88,7 +88,7 @@ def check_gradients(
         (['0/bias', '0/kernel', '1'], 'good')
     """
     check_range("step", step, above=0)
-    check_range("samples", samples, at_least=1)
+    check_range("samples", samples, at_least=1, integer=True)
     leaves, structure = jax.tree.flatten(arguments)
     named = dict(zip((path for path, _ in paths(arguments)), leaves, strict=True))
     point = {

@@ -63,6 +63,7 @@ def muon(
 
     Raises:
         ValueError: if a number is out of its range; at init, if a leaf has fewer than two axes.
+        TypeError: if `steps` is no integer.
 
     The factor √max(1, outputs / inputs) is that of the source and of PyTorch's default; others take
     0.2 √max(inputs, outputs), which gives steps of Adam's size. PyTorch's Muon is the same, on matrices only,
@@ -82,7 +83,7 @@ def muon(
     check_range("learning_rate", learning_rate, at_least=0)
     check_range("momentum", momentum, at_least=0, below=1)
     check_range("weight_decay", weight_decay, at_least=0)
-    check_range("steps", steps, at_least=1)
+    check_range("steps", steps, at_least=1, integer=True)
 
     return transition(
         muon_init,

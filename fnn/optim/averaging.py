@@ -53,7 +53,7 @@ def accumulate_gradients(optimizer: Optimizer, every: int) -> Optimizer:
 
     Raises:
         ValueError: if `every` is below 1.
-        TypeError: if `optimizer` is not one.
+        TypeError: if `every` is no integer, or `optimizer` not one.
 
     The mean of the gradients of equal batches is the gradient of the whole. Optax's MultiSteps takes the mean
     too; in PyTorch's usual loop, `backward` adds, and the loss has to be divided by hand. Batch norm still
@@ -71,7 +71,7 @@ def accumulate_gradients(optimizer: Optimizer, every: int) -> Optimizer:
         -2.0
     """
     check_optimizer("accumulate_gradients", optimizer)
-    check_range("every", every, at_least=1)
+    _check_every(every)
 
     def init(params: Params) -> AccumulateState:
         return AccumulateState(first_count(), zeros_like(params), optimizer.init(params))
@@ -212,7 +212,7 @@ def lookahead(optimizer: Optimizer, every: int = 5, slow_step: Hyperparameter = 
 
     Raises:
         ValueError: if a number is out of its range.
-        TypeError: if `optimizer` is not one.
+        TypeError: if `every` is no integer, or `optimizer` not one.
 
     Optax's lookahead is the same on a pair of fast and slow weights. PyTorch and Keras have none.
 
@@ -232,7 +232,7 @@ def lookahead(optimizer: Optimizer, every: int = 5, slow_step: Hyperparameter = 
         1.0
     """
     check_optimizer("lookahead", optimizer)
-    check_range("every", every, at_least=1)
+    _check_every(every)
     check_range("slow_step", slow_step, at_least=0, at_most=1)
 
     def init(params: Params) -> LookaheadState:
@@ -254,3 +254,13 @@ def lookahead(optimizer: Optimizer, every: int = 5, slow_step: Hyperparameter = 
         return updates, LookaheadState(count, slow, inner)
 
     return Optimizer(init, update)
+
+
+def _check_every(every: int) -> None:
+    """Raise ValueError or TypeError where no multiple of `every` is a count of steps.
+
+    Whole numbers of another type will do, since hyperparameters are float32 where `make` sees them.
+    """
+    check_range("every", every, at_least=1)
+    if not isinstance(every, jax.core.Tracer) and every % 1 != 0:
+        raise TypeError(f"every must be an integer, not {every!r}")

@@ -57,6 +57,7 @@ def top_k_accuracy(logits: Array, targets: Array, /, *, k: int = 5) -> Metric:
 
     Raises:
         ValueError: if the shape or the type of the targets does not fit, or k is out of range.
+        TypeError: if k is no integer.
 
     Example:
         >>> import jax.numpy as jnp
@@ -65,6 +66,7 @@ def top_k_accuracy(logits: Array, targets: Array, /, *, k: int = 5) -> Metric:
         >>> top_k_accuracy(logits, jnp.array([2, 0]), k=2).tolist()
         [1.0, 0.0]
     """
+    check_range("k", k, integer=True)
     classes = _classes(logits, targets)
     if not 1 <= k <= logits.shape[-1]:
         raise ValueError(f"k must be from 1 to {logits.shape[-1]}, the number of classes, not {k}")
@@ -123,6 +125,7 @@ def calibration_error(logits: Array, targets: Array, /, *, bins: int = 15) -> Me
 
     Raises:
         ValueError: if the shape or the type of the targets does not fit, or `bins` is below 1.
+        TypeError: if `bins` is no integer.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks".
 
@@ -135,7 +138,7 @@ def calibration_error(logits: Array, targets: Array, /, *, bins: int = 15) -> Me
         >>> round(float(calibration_error(logits, jnp.array([0, 0, 0, 0, 0]))), 4)
         0.2
     """
-    check_range("bins", bins, at_least=1)
+    check_range("bins", bins, at_least=1, integer=True)
     right = accuracy(logits, targets).ravel()
     confidence = jnp.max(jax.nn.softmax(at_least_float32(logits)), axis=-1).ravel()
     place = jnp.clip(jnp.ceil(confidence * bins) - 1, 0, bins - 1).astype(jnp.int32)

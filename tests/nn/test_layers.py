@@ -488,6 +488,30 @@ def test_settings_outside_their_range_are_refused_at_once(make, problem):
         make()
 
 
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: nn.linear(8.0), "features must be an integer, not 8.0"),
+        (lambda: nn.mlp((8.0,), 2), "features must be an integer, not 8.0"),
+        (lambda: nn.mlp((8,), 2.5), "features must be an integer, not 2.5"),
+        (lambda: nn.conv(8.0, 3), "features must be an integer, not 8.0"),
+        (lambda: nn.conv(4, 3, groups=2.0), "groups must be an integer, not 2.0"),
+        (lambda: nn.conv_transpose(4.0, 3), "features must be an integer, not 4.0"),
+        (lambda: nn.depthwise_conv(3, multiplier=1.5), "multiplier must be an integer, not 1.5"),
+        (lambda: nn.locally_connected(4.0, 3), "features must be an integer, not 4.0"),
+        (lambda: nn.maxout(4, 2.0), "pieces must be an integer, not 2.0"),
+        (lambda: nn.conv_maxout(4.0, 3), "features must be an integer, not 4.0"),
+        (lambda: nn.group_norm(3.0), "groups must be an integer, not 3.0"),
+        (lambda: nn.group_norm(1.5), "groups must be an integer, not 1.5"),
+        (lambda: nn.conv_output_size(28.0, 3), "size must be an integer, not 28.0"),
+        (lambda: nn.perceptron_init(2.0), "inputs must be an integer, not 2.0"),
+    ],
+)
+def test_counts_and_sizes_are_integers(make, problem):
+    with pytest.raises(TypeError, match=f"^{problem}$"):
+        make()
+
+
 # Activations.
 
 ONE = 1 / (1 + math.exp(-1.0))

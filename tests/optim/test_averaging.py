@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jax
@@ -155,6 +156,18 @@ def test_a_wrapper_needs_an_optimizer_and_the_parameters(wrapper: Any) -> None:
 def test_a_number_out_of_range_is_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("wrapper", [optim.accumulate_gradients, optim.lookahead])
+def test_a_fraction_of_a_step_is_refused(wrapper: Any) -> None:
+    for every in (2.5, 256 / 100, np.float64(1.5), jnp.float32(2.5)):
+        with pytest.raises(TypeError, match=rf"every must be an integer, not {re.escape(repr(every))}"):
+            wrapper(optim.sgd(0.1), every)
+    wanted, _ = walk(wrapper(optim.sgd(0.1), 4), jnp.ones(3))
+    for every in (256 / 64, np.int64(4), jnp.float32(4)):
+        np.testing.assert_array_equal(walk(wrapper(optim.sgd(0.1), every), jnp.ones(3))[0], wanted)
+    traced = jax.jit(lambda every: walk(wrapper(optim.sgd(0.1), every), jnp.ones(3))[0])(4.0)
+    np.testing.assert_allclose(traced, wanted, rtol=1e-6)
 
 
 def test_accumulating_takes_an_optimizer() -> None:

@@ -120,6 +120,10 @@ def test_what_does_not_fit_is_refused() -> None:
             optim.top_k_accuracy(logits, classes, k=k)
     with pytest.raises(ValueError, match="bins must be at least 1, not 0"):
         optim.calibration_error(logits, classes, bins=0)
+    with pytest.raises(TypeError, match=r"k must be an integer, not 2\.5"):
+        optim.top_k_accuracy(logits, classes, k=2.5)
+    with pytest.raises(TypeError, match=r"bins must be an integer, not 2\.5"):
+        optim.calibration_error(logits, classes, bins=2.5)
     for metric in (optim.confusion_matrix, optim.calibration_error):
         with pytest.raises(ValueError, match=r"targets .* must have shape"):
             metric(logits, classes[:2])

@@ -590,6 +590,11 @@ def test_a_number_out_of_range_is_refused(make: Any, arguments: dict[str, float]
         make(**arguments)
 
 
+def test_the_iterations_of_muon_are_an_integer() -> None:
+    with pytest.raises(TypeError, match=r"steps must be an integer, not 2\.5"):
+        optim.muon(0.02, steps=2.5)
+
+
 def test_a_vector_of_learning_rates_is_refused_with_what_to_do() -> None:
     optimizer = optim.sgd(jnp.array([0.1, 0.2]))
     with pytest.raises(ValueError, match=r"must be a scalar, not an array of shape \(2,\); use jax.vmap"):
