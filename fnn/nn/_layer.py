@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -262,9 +262,9 @@ def _init_in_series(
         with located(name):
             params, state = child.init(fold_name(key, name), x)
             x, _ = jax.eval_shape(child.apply, params, state, x)
-        if params:
+        if not _is_empty(params):
             all_params[name] = params
-        if state:
+        if not _is_empty(state):
             all_state[name] = state
     return all_params, all_state, x
 
@@ -290,9 +290,15 @@ def _apply_in_series(
             except KeyError as error:
                 _check_complete(child, own, x, *error.args[:1])
                 raise
-        if child_state:
+        if not _is_empty(child_state):
             new_state[name] = child_state
     return x, new_state
+
+
+def _is_empty(tree: Any) -> bool:
+    """Whether a layer has nothing to keep: `{}`, or another pytree without leaves and branches."""
+    structure: Any = jax.tree.structure(tree)
+    return structure.num_leaves == 0 and not structure.children()
 
 
 def _check_complete(child: Layer, own: tuple[Params, State], x: Array, missed: Any = None) -> None:
@@ -350,19 +356,23 @@ def apply_watched(
     y, tapped = _tapped(as_layer(net)).apply(params, state, x, **context)
 
     def output(path: str) -> Array:
-        tree = tapped
+        at = tapped
         for name in path.split("/") if path else ():
-            tree = tree[name]
-        return tree[_TAP]
+            at = at.state[name]
+        return at.output
 
     return y, _without_taps(tapped), {path: output(path) for path, _ in walk(net)}
 
 
-_TAP = ""  # no layer can have this name
+class _Tapped(NamedTuple):
+    """What a watched layer hands out as its state."""
+
+    state: State  # its own; of a container, what its layers hand out
+    output: Array
 
 
 def _tapped(net: Layer) -> Layer:
-    """The same network, whose layers hand out their outputs as state: nothing ambient is needed."""
+    """The same network, whose layers hand out their outputs with their states: nothing ambient is needed."""
     if net.children and net.rebuild is not None:
         inner = net.rebuild(tuple((name, _tapped(child)) for name, child in net.children))
     else:
@@ -370,13 +380,17 @@ def _tapped(net: Layer) -> Layer:
 
     def apply(params: Params, state: State, x: Array, **context: Any) -> tuple[Array, State]:
         y, new_state = inner.apply(params, state, x, **context)
-        return y, {**new_state, _TAP: y}
+        return y, _Tapped(new_state, y)
 
     return replace(inner, apply=apply)
 
 
 def _without_taps(tree: Any) -> Any:
     """The state alone."""
-    if not isinstance(tree, dict):
-        return tree
-    return {name: _without_taps(value) for name, value in tree.items() if name != _TAP}
+
+    def is_tapped(node: Any) -> bool:
+        return isinstance(node, _Tapped)
+
+    return jax.tree.map(
+        lambda node: _without_taps(node.state) if is_tapped(node) else node, tree, is_leaf=is_tapped
+    )

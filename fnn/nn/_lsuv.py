@@ -90,7 +90,7 @@ def lsuv(
             return net.rebuild(tuple((name, settling(child)) for name, child in net.children))
 
         def apply(params: Params, state: State, x: Array, **context: Any) -> tuple[Array, State]:
-            if "kernel" in params:
+            if isinstance(params, dict) and "kernel" in params:
                 y, factor = scaled(net, params, state, x)
                 return y, {"kernel": factor}
             return net.apply(params, state, x, **context)[0], {}
@@ -113,11 +113,11 @@ def _times(params: Params, factor: Array) -> Params:
 
 def _scaled(params: Params, factors: Any) -> Params:
     """All parameters, the kernels times their layers' factors."""
+    if not factors:
+        return params
     if "kernel" in factors:
         return _times(params, factors["kernel"])
-    return {
-        name: _scaled(leaf, factors[name]) if factors.get(name) else leaf for name, leaf in params.items()
-    }
+    return {name: _scaled(leaf, factors.get(name)) for name, leaf in params.items()}
 
 
 def _orthonormal(params: Params, key: Key) -> Params:

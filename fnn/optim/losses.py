@@ -5,6 +5,8 @@ The mean over a batch is left to the caller, who may want weights or a mask.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -306,7 +308,7 @@ def huber(predictions: Array, targets: Array, /, *, delta: Hyperparameter = 1.0)
 # --- what losses and metrics are built from -------------------------------------------------------------
 
 
-def _scalar(name: str, value: Hyperparameter, **limits: float) -> float | Array:
+def _scalar(name: str, value: Hyperparameter, **limits: Any) -> float | Array:
     """The number that a hyperparameter is, one for all examples, within its limits where it is known."""
     check_range(name, value, **limits)
     if jnp.ndim(number := known_number(name, value)) != 0:

@@ -1,6 +1,7 @@
 """Composition: names, paths in errors, addressed randomness."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -124,6 +125,52 @@ def test_layers_without_parameters_leave_no_trace():
     _, state = net.apply(params, state, jnp.ones((2, 5)), train=True, key=KEY)
     assert list(state) == ["batch_norm_1"]
     assert nn.serial(nn.relu).init(KEY, VECTORS) == ({}, {})
+
+
+class Count(NamedTuple):
+    calls: jax.Array
+
+
+def counting(first, after):
+    """The identity, with a state of one's own make."""
+    return nn.Layer("count", lambda key, x: ({}, first), lambda params, state, x, **_: (x, after(state)))
+
+
+GAIN = nn.layer("gain", lambda params, x: params * x, lambda key, x: jnp.arange(1.0, 1 + x.shape[-1])[None])
+SHIFT = nn.layer("shift", lambda params, x: x + params, lambda key, x: jnp.zeros(()))
+WRAPPED = nn.layer("wrapped", lambda params, x: x + len(params["inner"]), lambda key, x: {"inner": {}})
+COUNTER = counting(jnp.zeros((), jnp.int32), lambda count: count + 1)
+NAMED_COUNTER = counting(Count(jnp.zeros((), jnp.int32)), lambda count: Count(count.calls + 1))
+OF_ANY_TREE = GAIN, SHIFT, WRAPPED, COUNTER, NAMED_COUNTER
+
+
+@pytest.mark.parametrize("container", [nn.serial, nn.residual, nn.mixed_precision])
+def test_parameters_and_state_are_any_pytree(container):
+    net = container(*OF_ANY_TREE)
+    x = jnp.array([[3.0, 4.0]])
+    params, state = net.init(KEY, x)
+    same(params, {"gain_1": np.array([[1.0, 2.0]]), "shift_1": np.zeros(()), "wrapped_1": {"inner": {}}})
+    same(state, {"count_1": np.array(0), "count_2": Count(np.array(0))})
+    moved = {**params, "shift_1": jnp.ones(())}
+    y, after = net.apply(moved, state, x)
+    same(after, {"count_1": np.array(1), "count_2": Count(np.array(1))})
+    np.testing.assert_array_equal(y, np.array([[4, 9]]) + (np.array(x) if container is nn.residual else 0))
+    outputs = nn.intermediates(net, moved, state, x)
+    assert list(outputs) == ["gain_1", "shift_1", "wrapped_1", "count_1", "count_2"]
+    for path, value in zip(outputs, ([[3, 8]], *[[[4, 9]]] * 4), strict=True):
+        np.testing.assert_array_equal(outputs[path], value, err_msg=path)
+    assert [row.parameters for row in nn.summary(net, x).rows] == [2, 1, 0, 0, 0]
+    np.testing.assert_array_equal(nn.lsuv(net, moved, state, x)["gain_1"], [[1, 2]])
+
+
+@pytest.mark.parametrize("net", OF_ANY_TREE, ids=lambda net: net.kind)
+def test_so_are_those_of_one_layer_alone(net):
+    x = jnp.array([[3.0, 4.0]])
+    params, state = net.init(KEY, x)
+    y, _ = net.apply(params, state, x)
+    (output,) = nn.intermediates(net, params, state, x).values()
+    np.testing.assert_array_equal(output, y)
+    same(nn.lsuv(net, params, state, x), params)
 
 
 def test_serial_of_nothing_is_the_identity():
