@@ -17,6 +17,7 @@ from fnn._types import check_range, check_seed
 from fnn.data import DataError, Splits, Visit, moments, to_float
 from fnn.data._split import check_splits
 from fnn.train._evaluate import evaluate, metric_name, unbound
+from fnn.train._mesh import check_mesh
 from fnn.train._state import Batch, Make, Task, TaskError, TrainState, as_values, init_state, task_at
 from fnn.train._step import StepMetrics, epoch_rows, has_classes, train_chunk, train_step
 
@@ -30,8 +31,8 @@ class Fit(NamedTuple):
 
     best: the state after the epoch with the best validation accuracy (of equals, the lowest validation
         loss); by validation loss alone where targets are not classes.
-    last: the state after the last epoch.
-    best_epoch: its number, from 1; 0 before the first epoch is over.
+    last: the state after the last epoch. The two share their arrays where that is the best: donate a copy.
+    best_epoch: the number of the best one, from 1; 0 before the first epoch is over.
     history: for each epoch its metrics: `loss`, `penalty` and `accuracy` are running means over the epoch's
         training batches, `validation_loss` and `validation_accuracy` are measured at its end.
     """
@@ -98,7 +99,9 @@ def fit(
 
     Args:
         make: `make(hyperparameters) -> (net, loss, optimizer)`, or a `Task` with penalties and
-            augmentation; called inside the trace.
+            augmentation; called inside the trace. It must be pure: what is compiled belongs to this function,
+            and does not see when a global that it reads has changed. Values that change go through the
+            hyperparameters; for another structure, such as another width, define it anew.
         hyperparameters: a pytree of numbers and schedules, as `make` takes it.
         data: training and validation examples.
         epochs: how often every training example is seen, in a new order each time.
@@ -120,7 +123,8 @@ def fit(
             what `seed`, `standardize` and `lsuv` gave it, which are not asked again.
 
     Raises:
-        ValueError: settings or shapes that do not fit; a run to go on with that is of others.
+        ValueError: settings or shapes that do not fit; a run to go on with that is of others; a `make` that
+            returns other shapes than when it was compiled.
         TypeError: settings of another type, a `make` that returns something else, a call inside of `jit`.
         Diverged: the loss became NaN or infinite.
 
@@ -144,6 +148,7 @@ def fit(
     check_splits(data)
     check_fit(make, hyperparameters, data, epochs=epochs, batch_size=batch_size, patience=patience)
     check_seed(seed)
+    check_mesh(mesh)
     train, validation = data.train, data.validation
     n = len(train.x)
     batch_size = n if batch_size == "all" else batch_size
@@ -162,12 +167,14 @@ def fit(
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         place = partial(jax.device_put, device=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
         first = jnp.asarray(train.x[lsuv_rows(n, batch_size) if lsuv else slice(1)])
-        begin = partial(_init, make, values, key, first, rescale=lsuv)
+        # Traced anew, since `_init` may have been compiled when `make` returned something else.
+        start = jax.eval_shape(partial(init_state, make), values, key, first)
         if so_far is None:
-            state = begin(moments(train.x) if standardize else None)
+            state = _init(make, values, key, first, moments(train.x) if standardize else None, rescale=lsuv)
+            _check_pure(state, start)
             so_far = Fit(state, state, 0, ())
         else:
-            _check_goes_on(so_far, partial(jax.eval_shape, begin), epochs=epochs, steps=steps)
+            _check_goes_on(so_far, start, epochs=epochs, steps=steps)
         so_far = so_far._replace(best=place(so_far.best), last=place(so_far.last))
         state = _copy(so_far.last)
         train, validation = place(jax.tree.map(jnp.asarray, (train, validation)))
@@ -203,7 +210,31 @@ def _ends(so_far: Fit, epochs: int, patience: int | None) -> int:
     return epochs if patience is None else min(epochs, so_far.best_epoch + patience)
 
 
-def _check_goes_on(so_far: Any, begin: Callable[[Any], Any], *, epochs: int, steps: int) -> None:
+def _check_pure(compiled: TrainState, traced: TrainState) -> None:
+    """Raise ValueError where what is compiled of `make` begins with other shapes than it begins with now."""
+    if difference := _first_difference(compiled, traced):
+        path, was, now = difference
+        raise ValueError(
+            f"make returns another network or optimizer than when it was compiled: {path} was {was}, and is "
+            f"{now} now; it must be pure, so define it anew for another structure"
+        )
+
+
+def _first_difference(one: TrainState, other: TrainState) -> tuple[str, str, str] | None:
+    """The path of the first array that is not alike in two states, and what it is in each."""
+    for part in ("params", "state", "opt_state"):
+        first, second = (
+            {path: f"{leaf.dtype} of shape {leaf.shape}" for path, leaf in paths(getattr(state, part))}
+            for state in (one, other)
+        )
+        for path in first | second:
+            had, has = first.get(path, "missing"), second.get(path, "missing")
+            if had != has:
+                return f"{part}/{path}".rstrip("/"), had, has
+    return None
+
+
+def _check_goes_on(so_far: Any, start: TrainState, *, epochs: int, steps: int) -> None:
     """See that a run to go on with is of this network, these data and this length.
 
     Raises:
@@ -220,19 +251,11 @@ def _check_goes_on(so_far: Any, begin: Callable[[Any], Any], *, epochs: int, ste
             f"so_far took {so_far.last.step} steps in {before} epochs, where an epoch of these examples with "
             f"this batch_size has {steps}; go on with those that it had"
         )
-    start = begin(so_far.last.moments)
-    for part in ("params", "state", "opt_state"):
-        there, here = (
-            {path: f"{leaf.dtype} of shape {leaf.shape}" for path, leaf in paths(getattr(state, part))}
-            for state in (so_far.last, start)
+    if difference := _first_difference(so_far.last, start):
+        path, there, here = difference
+        raise ValueError(
+            f"so_far is a run of another network or optimizer: {path} is {there} there, and {here} here"
         )
-        for path in there | here:
-            had, wanted = there.get(path, "missing"), here.get(path, "missing")
-            if had != wanted:
-                raise ValueError(
-                    f"so_far is a run of another network or optimizer: {part}/{path} is {had} there, and "
-                    f"{wanted} here"
-                )
 
 
 def lsuv_rows(examples: int, batch_size: int) -> np.ndarray:

@@ -37,6 +37,15 @@ def mesh(
     )
 
 
+def check_mesh(mesh: Mesh | None) -> None:
+    """Raise ValueError where a batch cannot be cut over a mesh as `over_data` does it."""
+    if mesh is not None and ("data" not in mesh.axis_names or set(mesh.axis_types) != {AxisType.Auto}):
+        raise ValueError(
+            f"mesh: axes of type Auto are wanted, one of them named data, not {mesh.axis_names} of types "
+            f"{', '.join(kind.name for kind in mesh.axis_types)}; make it by fnn.mesh()"
+        )
+
+
 def over_data(tree: Tree) -> Tree:
     """Cut the leading axis of every array over the mesh that `jax.set_mesh` made current, if any.
 

@@ -122,6 +122,11 @@ def task_at(make: Make, hyperparameters: Any, step: Array) -> Task:
 
     An optimizer that should see a schedule whole, as Nesterov's momentum does, is given it inside `make`.
     """
+    if not callable(make):
+        raise TypeError(
+            "make must be a function, make(hyperparameters) -> (net, loss, optimizer), not "
+            f"{type(make).__name__}"
+        )
     values = jax.tree.map(lambda h: h(step) if callable(h) else h, hyperparameters, is_leaf=callable)
     return _task(make(values))
 

@@ -512,6 +512,29 @@ def test_more_chunks_epochs_and_seeds_compile_nothing_new() -> None:
     assert compiled_by(lambda: run(epochs=3, seed=7)) == (0, 0)
 
 
+WIDTH = 8
+
+
+@pytest.mark.parametrize("lsuv", [False, True])
+def test_a_make_that_is_not_pure_is_refused(lsuv: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(hyperparameters: Any) -> Task:
+        return perceptron(hyperparameters)._replace(net=fnn.serial(fnn.linear(WIDTH), fnn.linear(4)))
+
+    run = partial(fit, make, SETTINGS, blobs(16), batch_size=8, lsuv=lsuv)
+    first = run(epochs=1)
+    monkeypatch.setitem(globals(), "WIDTH", 16)
+    with pytest.raises(
+        ValueError,
+        match=r"^make returns another network or optimizer than when it was compiled: params/linear_1/bias was "
+        r"float32 of shape \(8,\), and is float32 of shape \(16,\) now; it must be pure, so define it anew",
+    ):
+        run(epochs=1)
+    with pytest.raises(ValueError, match=r"^so_far is a run of another .* \(8,\) there, and .* \(16,\) here"):
+        run(epochs=2, so_far=first)
+    again = fit(lambda hyperparameters: make(hyperparameters), *run.args[1:], epochs=1, **run.keywords)
+    assert again.last.params["linear_1"]["bias"].shape == (16,)
+
+
 # --- refusals -------------------------------------------------------------------------------------------
 
 
@@ -606,6 +629,12 @@ MISUSED: dict[str, tuple[Callable, Any, dict[str, Any], str]] = {
         {},
         {},
         "make must return (net, loss, optimizer) or a Task, not Layer",
+    ),
+    "what make returns in its place": (
+        (NET, LOSS, SGD),
+        {},
+        {},
+        "make must be a function, make(hyperparameters) -> (net, loss, optimizer), not tuple",
     ),
     "a string to freeze": (
         returning(NET, LOSS, SGD, (), (), (), "kernel"),

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 import fnn
 from fnn.data import Examples, Splits
@@ -204,6 +204,31 @@ def test_a_run_is_that_of_one_device(devices: int, batch_size: int) -> None:
     assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(result.last.params)} == {devices}
     after = evaluate(dense, SETTINGS, jax.device_get(result.last), DATA.validation)
     np.testing.assert_allclose(after["loss"], result.history[-1]["validation_loss"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("axes", "kind", "found"),
+    [
+        (("data",), AxisType.Explicit, "('data',) of types Explicit"),
+        (("batch",), AxisType.Auto, "('batch',) of types Auto"),
+        (("data", "model"), AxisType.Explicit, "('data', 'model') of types Explicit, Explicit"),
+    ],
+)
+def test_a_run_takes_a_mesh_along_which_it_can_cut(axes: Any, kind: AxisType, found: str) -> None:
+    shape = (2,) * len(axes)
+    mesh = jax.make_mesh(shape, axes, axis_types=(kind,) * len(axes), devices=jax.devices()[: 2 ** len(axes)])
+    message = (
+        f"mesh: axes of type Auto are wanted, one of them named data, not {found}; make it by fnn.mesh()"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        fit(dense, SETTINGS, DATA, epochs=1, batch_size=7, mesh=mesh)
+
+
+def test_any_mesh_with_an_axis_for_the_data_will_do() -> None:
+    mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
+    result = fit(dense, SETTINGS, DATA, epochs=1, batch_size=8, mesh=mesh)
+    expected = fit(dense, SETTINGS, DATA, epochs=1, batch_size=8, mesh=fnn.mesh(data=2))
+    assert result.history[0] == pytest.approx(expected.history[0], rel=1e-4)
 
 
 # --- the mesh -------------------------------------------------------------------------------------------
