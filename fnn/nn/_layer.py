@@ -68,6 +68,12 @@ def located(name: str) -> Iterator[None]:
     except ValueError as error:
         raise LayerError(name, str(error)) from error
     except Exception as error:
+        if "(jvp) to a custom_vjp" in str(error):
+            raise LayerError(
+                name,
+                "its gradient is written out, in reverse mode only; for a Hessian times v take "
+                "jax.vjp(jax.grad(loss), params)[1](v), for a Hessian jax.jacrev(jax.grad(loss))",
+            ) from error
         error.add_note(f"in the layer {name}")
         raise
 
@@ -290,6 +296,9 @@ def _apply_in_series(
             except KeyError as error:
                 _check_complete(child, own, x, *error.args[:1])
                 raise
+            except (AttributeError, TypeError):
+                _check_whole(own[0])
+                raise
         if not _is_empty(child_state):
             new_state[name] = child_state
     return x, new_state
@@ -309,6 +318,14 @@ def _check_complete(child: Layer, own: tuple[Params, State], x: Array, missed: A
             raise ValueError(
                 f"there is no parameter {missed!r}; use the params that this network's init returned"
             )
+
+
+def _check_whole(params: Params) -> None:
+    """Raise ValueError where parameters have holes."""
+    if any(leaf is None for leaf in jax.tree.leaves(params, is_leaf=lambda leaf: leaf is None)):
+        raise ValueError(
+            "the parameters hold None: they are one part of `partition`; make them whole with `combine`"
+        )
 
 
 def _check_names(params: Mapping[str, Any], children: Children) -> None:

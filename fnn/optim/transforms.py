@@ -59,8 +59,11 @@ def apply_updates(params: Params, updates: Updates) -> Params:
 
     Returns:
         The new parameters, in the dtypes of the old ones.
+
+    Raises:
+        ValueError: if one of the two is a part of `partition` and the other is not.
     """
-    return jax.tree.map(lambda x, update: (x + update).astype(jnp.result_type(x)), params, updates)
+    return _leaf_by_leaf(lambda x, update: (x + update).astype(jnp.result_type(x)), params, updates)
 
 
 def chain(*transforms: Optimizer) -> Optimizer:
@@ -217,7 +220,13 @@ def transition(
         update: `update(grads, state, **numbers) -> (updates, state)`, or with the parameters after the state.
         needs_params: the optimizer's name where `update` takes the parameters, for the error without them.
         hyperparameters: of `update`, by name.
+
+    Raises:
+        TypeError: if one of them is None.
     """
+    for name, value in hyperparameters.items():
+        if value is None:
+            raise TypeError(f"{name} must be a number or a schedule, not None")
 
     def evaluated(
         grads: Updates, state: OptimizerState, params: Params | None = None
@@ -252,18 +261,36 @@ def leafwise(rule: Callable[..., tuple[Array, ...]], grads: Updates, *slots: Any
 
     Returns:
         `(updates, *new_slots)`, each a pytree in the dtypes of `grads` and of the old slots.
+
+    Raises:
+        ValueError: if some of them are parts of `partition` and others are not.
     """
 
     def keep_dtypes(*old: Array) -> tuple[Array, ...]:
         new = rule(*map(at_least_float32, old))
         return tuple(n.astype(jnp.result_type(o)) for n, o in zip(new, old, strict=True))
 
-    rows = jax.tree.map(keep_dtypes, grads, *slots)  # at each leaf the tuple (update, *new_slots)
+    rows = _leaf_by_leaf(keep_dtypes, grads, *slots)  # at each leaf the tuple (update, *new_slots)
 
     def column(i: int) -> Any:
         return jax.tree.map(lambda _, row: row[i], grads, rows)
 
     return tuple(column(i) for i in range(1 + len(slots)))
+
+
+def _leaf_by_leaf(function: Callable[..., Any], *trees: Any) -> Any:
+    """`jax.tree.map`, with a sentence where one tree has None and another has not."""
+
+    def at_leaf(*leaves: Any) -> Any:
+        holes = [leaf is None for leaf in leaves]
+        if any(holes) and not all(holes):
+            raise ValueError(
+                "one of gradients, parameters and optimizer state holds None where another does not: it is "
+                "one part of `partition`; make it whole with `combine`, or cut the other alike"
+            )
+        return None if all(holes) else function(*leaves)
+
+    return jax.tree.map(at_leaf, *trees, is_leaf=lambda leaf: leaf is None)
 
 
 def update_matching(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 import fnn
 from fnn import nn
@@ -419,6 +420,58 @@ def test_a_key_that_a_layer_misses_in_a_dict_of_its_own_is_no_missing_parameter(
     gains["relu"] = 2.0
     with pytest.raises(nn.LayerError, match=r"^scale_1: there is no parameter 'factor'"):
         nn.serial(scale).apply({}, {}, jnp.ones(VECTORS.shape))
+
+
+@pytest.mark.parametrize(
+    ("block", "pattern"),
+    [
+        (nn.conv(3, 3), "*kernel"),
+        (nn.conv(3, 3), "*bias"),
+        (nn.serial(nn.conv(3, 3)), "*kernel"),
+        (nn.batch_norm(), "*scale"),
+        (nn.batch_norm(), "*bias"),
+    ],
+)
+def test_one_part_of_the_parameters_is_refused(block, pattern):
+    net, x = nn.serial(nn.residual(block, nn.batch_norm(name="last"))), jnp.ones(IMAGES.shape)
+    params, state = net.init(KEY, x)
+    matching, rest = fnn.partition(params, pattern)
+    for part in (matching, rest):
+        with pytest.raises(
+            nn.LayerError,
+            match=r"^residual_1/.*: the parameters hold None: they are one part of `partition`; make",
+        ):
+            net.apply(part, state, x)
+    whole, _ = net.apply(fnn.combine(matching, rest), state, x)
+    np.testing.assert_array_equal(whole, net.apply(params, state, x)[0])
+
+
+@pytest.mark.parametrize("block", [nn.conv(3, 3), nn.depthwise_conv(3), nn.batch_norm()])
+def test_forward_mode_says_what_to_do_instead(block):
+    with jax.enable_x64(True):
+        net, x = nn.serial(nn.residual(nn.tanh, block)), jax.random.normal(KEY, (2, 4, 4, 3))
+        params, state = net.init(KEY, x)
+        v = jax.tree.map(lambda w: jax.random.normal(KEY, w.shape), params)
+
+        def loss(params):
+            return jnp.sum(jnp.tanh(net.apply(params, state, x, train=True)[0]) ** 2)
+
+        message = (
+            r"^residual_1/\w+: its gradient is written out, in reverse mode only; for a Hessian times v take "
+            r"jax.vjp\(jax.grad\(loss\), params\)\[1\]\(v\), for a Hessian jax.jacrev\(jax.grad\(loss\)\)"
+        )
+        with pytest.raises(nn.LayerError, match=message):
+            jax.jvp(loss, (params,), (v,))
+
+        above, below = (
+            jax.grad(loss)(jax.tree.map(lambda w, v, h=h: w + h * v, params, v)) for h in (1e-5, -1e-5)
+        )
+        expected = jax.tree.map(lambda a, b: (a - b) / 2e-5, above, below)
+        (product,) = jax.vjp(jax.grad(loss), params)[1](v)
+        flat, whole = ravel_pytree(params)
+        matrix = jax.jacrev(jax.grad(lambda flat: loss(whole(flat))))(flat)
+        for found in (ravel_pytree(product)[0], matrix @ ravel_pytree(v)[0]):
+            np.testing.assert_allclose(found, ravel_pytree(expected)[0], rtol=1e-5, atol=1e-7)
 
 
 def test_context_reaches_every_layer():

@@ -150,3 +150,26 @@ def test_what_is_no_group_or_optimizer_is_refused() -> None:
         optim.by_path(optim.group("*", optim.sgd(0.1)), default=optim.sgd)
     with pytest.raises(TypeError, match="group takes optimizers, not adam; an optimizer's function has to"):
         optim.group("*", optim.adam)
+
+
+PART, _ = optim.partition(PARAMS, "*kernel")
+
+
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        lambda: optim.apply_updates(PARAMS, PART),
+        lambda: optim.apply_updates(PART, PARAMS),
+        lambda: optim.adam(0.1).update(ONES, optim.adam(0.1).init(PART)),
+        lambda: optim.adam(0.1).update(PART, optim.adam(0.1).init(PARAMS)),
+        lambda: optim.lookahead(optim.sgd(0.1)).update(
+            PARAMS, optim.lookahead(optim.sgd(0.1)).init(PART), PARAMS
+        ),
+    ],
+)
+def test_a_part_goes_with_parts_alone(mixed: Any) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"^one of gradients, parameters and optimizer state holds None where another does not: it is one p",
+    ):
+        mixed()

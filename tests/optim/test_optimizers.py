@@ -590,6 +590,13 @@ def test_a_number_out_of_range_is_refused(make: Any, arguments: dict[str, float]
         make(**arguments)
 
 
+@pytest.mark.parametrize("make", [optim.sgd, optim.adam, optim.adamw, optim.muon, optim.clip_by_value])
+def test_a_number_that_is_missing_is_refused(make: Any) -> None:
+    name = "limit" if make is optim.clip_by_value else "learning_rate"
+    with pytest.raises(TypeError, match=f"^{name} must be a number or a schedule, not None$"):
+        make(None)
+
+
 def test_the_iterations_of_muon_are_an_integer() -> None:
     with pytest.raises(TypeError, match=r"steps must be an integer, not 2\.5"):
         optim.muon(0.02, steps=2.5)
