@@ -110,8 +110,9 @@ def score(
 
 
 def metric_name(metric: Callable[..., Any]) -> str:
-    """What a metric is called in a history: the name of its function, whatever settings are bound to it."""
-    return unbound(metric).__name__
+    """What a metric is called in a history: the name of its function or class, whatever is bound to it."""
+    function = unbound(metric)
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def unbound(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -758,6 +758,14 @@ def test_metrics_are_called_by_their_function_and_hide_nothing() -> None:
     history = fit(make(partial(fnn.top_k_accuracy, k=2)), (), blobs(12), epochs=1, batch_size=4).history
     assert "validation_top_k_accuracy" in history[0]
 
+    class Recall:
+        def __call__(self, outputs: Any, y: Any) -> Any:
+            return fnn.accuracy(outputs, y)
+
+    for metric in (Recall(), partial(Recall())):
+        history = fit(make(metric), (), blobs(12), epochs=1, batch_size=4).history
+        assert history[0]["validation_Recall"] == history[0]["validation_accuracy"]
+
     def loss(outputs: Any, y: Any) -> Any:
         return outputs[:, 0]
 
