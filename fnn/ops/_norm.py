@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -108,6 +107,7 @@ def batch_norm_train(
         x̂ = (x − E[x]) / √(Var[x] + eps),   y = γ x̂ + β
         ∂L/∂β = Σ ∂L/∂y,   ∂L/∂γ = Σ ∂L/∂y · x̂
         ∂L/∂x = γ / √(Var[x] + eps) · (∂L/∂y − (∂L/∂β + x̂ · ∂L/∂γ) / m)
+        ∂L/∂eps = −½ Σ_C γ / (Var[x] + eps) · ∂L/∂γ
 
     Written out so, the gradient takes two passes over the batch; differentiating the moments step by step
     takes many more (five times the time on CPU).
@@ -116,7 +116,7 @@ def batch_norm_train(
         x: (N, …, C).
         scale, bias: γ and β, (C,).
         mask: (N,) of booleans, which examples count in the moments; all by default.
-        eps: keeps a constant channel finite; inside the root.
+        eps: keeps a constant channel finite; inside the root. It may be traced.
 
     Returns:
         y, and mean (C,), var (C,) and m of `batch_moments` for running averages: no gradient flows through
@@ -127,7 +127,7 @@ def batch_norm_train(
     return _normalised(x, scale, bias, mask, eps)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
+@jax.custom_vjp
 def _normalised(
     x: Array, scale: Array, bias: Array, mask: Array | None, eps: float
 ) -> tuple[Array, Array, Array, Array]:
@@ -141,18 +141,20 @@ def _forward(
     # Not by `_normalised`, which lets no gradient through the moments: a second derivative needs it.
     mean, var, count = batch_moments(x, mask)
     y = batch_norm(x, scale, bias, mean, var, eps=eps)
-    return (y, mean, var, count), (x, scale, bias, mask, mean, var, count)
+    return (y, mean, var, count), (x, scale, bias, mask, eps, mean, var, count)
 
 
-def _backward(eps: float, inputs: tuple, cotangents: tuple[Array, Array, Array, Array]) -> tuple:
-    x, scale, bias, mask, mean, var, count = inputs
+def _backward(inputs: tuple, cotangents: tuple[Array, Array, Array, Array]) -> tuple:
+    x, scale, bias, mask, eps, mean, var, count = inputs
     dy = cotangents[0].astype(mean.dtype)
     root = lax.rsqrt(var + eps)
     normal = (x - per_channel(mean, x.ndim)) * per_channel(root, x.ndim)
     d_bias, d_scale = _channel_sums(dy), _channel_sums(dy * normal)
     through_moments = per_channel(d_bias / count, x.ndim) + normal * per_channel(d_scale / count, x.ndim)
     dx = per_channel(scale * root, x.ndim) * (dy - _where(mask, through_moments))
-    return dx.astype(x.dtype), d_scale.astype(scale.dtype), d_bias.astype(bias.dtype), None
+    d_eps = -(scale * root**2 * d_scale).sum() / 2
+    of_params = d_scale.astype(scale.dtype), d_bias.astype(bias.dtype)
+    return dx.astype(x.dtype), *of_params, None, d_eps.astype(jnp.result_type(eps))
 
 
 _normalised.defvjp(_forward, _backward)

@@ -168,3 +168,24 @@ def test_bytes_are_normalised_as_floats(layer):
     want, _ = layer.apply(params, state, x.astype(np.float32), train=True)
     assert y.dtype == want.dtype == np.float32
     np.testing.assert_allclose(y, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", [*LAYERS, "batch_norm"])
+def test_eps_may_be_traced_and_has_a_slope(name, masked):
+    x = np.random.default_rng(6).normal(size=(4, 3, 3, 4))
+    mask = jnp.array([True, True, False, True]) if masked else None
+    with jax.enable_x64(True):
+
+        def loss(eps):
+            net = {**LAYERS, "batch_norm": nn.batch_norm}[name](eps=eps)
+            params, state = net.init(jax.random.key(0), x)
+            params = {"scale": jnp.arange(1.0, 5.0), "bias": params["bias"]}
+            y, _ = net.apply(params, state, jnp.asarray(x), train=True, mask=mask)
+            return jnp.sum(y**3)
+
+        some = jnp.array([0.1, 0.5])
+        alone, above, below = ([float(loss(float(eps) + h)) for eps in some] for h in (0, 1e-6, -1e-6))
+        np.testing.assert_allclose(jax.jit(jax.vmap(loss))(some), alone, rtol=1e-12)
+        slopes = (np.array(above) - below) / 2e-6
+        np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(loss)))(some), slopes, rtol=1e-6)
