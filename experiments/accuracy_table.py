@@ -21,7 +21,7 @@ SEEDS = {
     "fashion_linear": 3,
     "fashion_mlp": 3,
     "fashion_cnn": 3,
-    "fashion_resnet": 2,
+    "fashion_resnet": 3,
 }
 ROOT = Path(__file__).parents[1]
 RUNS = Path("runs/accuracy_table")

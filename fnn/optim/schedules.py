@@ -263,8 +263,8 @@ def warm_restarts(
         ValueError: if a number is out of its range.
 
     A restart falls on a whole step, also where the multiplier is a fraction. For whole multipliers this is
-    PyTorch's CosineAnnealingWarmRestarts, to the step for half a million steps; after tens of thousands,
-    float32 may move the restarts of a fraction by a step.
+    PyTorch's CosineAnnealingWarmRestarts, to the step for half a million steps. Of a fraction, float32 may
+    move a restart by a step where the formula gives nearly a half, and after tens of thousands of steps.
 
     Source: Loshchilov and Hutter 2017, "SGDR: Stochastic Gradient Descent with Warm Restarts".
 

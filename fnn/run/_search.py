@@ -220,7 +220,9 @@ class _Search:
         best = ranked(again)[0]
         (directory / "best.toml").write_text(tomli_w.dumps(self._best(best.trial)), encoding="utf-8")
         code = self._train_best(directory)
-        if code > 1:  # a signal; the search goes on from here
+        if code > 1:  # a signal
+            words = f"fnn: fnn search {directory} goes on with the search, and with this run"
+            Console(stderr=True, markup=False).print(words, highlight=False, soft_wrap=True)
             return code
         self._finish(directory, results(directory / "best"))
         shutil.rmtree(directory / "checkpoints", ignore_errors=True)

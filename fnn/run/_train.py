@@ -71,11 +71,6 @@ def train_path(path: str, overrides: tuple[str, ...], console: Console) -> int:
         ConfigError: bad input; nothing has been written then.
     """
     config, directory = opened(path, overrides, "run", "metrics.jsonl")
-    if directory is not None:
-        results = with_nan(read_json(directory / "results.json", {"stopped": ""}))
-        if "stopped" not in results:
-            _show(directory, results, judge_run(directory), console)
-            return 0
     return train(config, directory, console)
 
 
@@ -84,11 +79,16 @@ def train(config: Config, directory: Path | None, console: Console) -> int:
 
     Args:
         config: of the run.
-        directory: of one that was interrupted, which goes on after its last checkpoint and ends as if
-            nothing had happened.
+        directory: where it has begun: one that was interrupted goes on after its last checkpoint and ends as
+            if nothing had happened, one that is finished is not touched again.
         console: where to print.
     """
     started = time.monotonic()
+    if directory is not None:
+        results = with_nan(read_json(directory / "results.json", {"stopped": ""}))
+        if "stopped" not in results:
+            _show(directory, results, judge_run(directory), console)
+            return 0
     if directory is None:
         choose(config)  # complains early
         prepared = prepare(config)
@@ -192,8 +192,9 @@ def load(directory: Path, name: str = "best") -> tuple[Prepared, fnn.TrainState]
     Raises:
         ConfigError: not a run, or one without that checkpoint.
     """
-    if not (directory / "config.toml").is_file():
-        raise ConfigError("", f"{directory} is not the directory of a run: it has no config.toml")
+    for name_of_file in ("config.toml", "metrics.jsonl"):
+        if not (directory / name_of_file).is_file():
+            raise ConfigError("", f"{directory} is not the directory of a run: it has no {name_of_file}")
     prepared = prepare_again(read(directory / "config.toml"), directory)
     return prepared, load_checkpoint(directory, name, _like(prepared))
 

@@ -168,7 +168,7 @@ def fit(
         place = partial(jax.device_put, device=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
         first = jnp.asarray(train.x[lsuv_rows(n, batch_size) if lsuv else slice(1)])
         # Traced anew, since `_init` may have been compiled when `make` returned something else.
-        start = jax.eval_shape(partial(init_state, make), values, key, first)
+        start = start_shapes(make, values, key, first)
         if so_far is None:
             state = _init(make, values, key, first, moments(train.x) if standardize else None, rescale=lsuv)
             _check_pure(state, start)
@@ -256,6 +256,22 @@ def _check_goes_on(so_far: Any, start: TrainState, *, epochs: int, steps: int) -
         raise ValueError(
             f"so_far is a run of another network or optimizer: {path} is {there} there, and {here} here"
         )
+
+
+def start_shapes(make: Make, values: Any, key: Any, x: Any) -> TrainState:
+    """The state before the first step, as shapes, traced anew.
+
+    Raises:
+        TypeError: `make` wants to know a number among the hyperparameters, which is traced here.
+    """
+    try:
+        return jax.eval_shape(partial(init_state, make), values, key, x)
+    except Exception as error:  # with the numbers themselves all went well before
+        raise TypeError(
+            "make decides about structure by a number among the hyperparameters, such as a width, but fit "
+            "compiles one program for all of their values; set what is structure beforehand, as in "
+            "lambda hyperparameters: make({**hyperparameters, 'width': 16})"
+        ) from error
 
 
 def lsuv_rows(examples: int, batch_size: int) -> np.ndarray:

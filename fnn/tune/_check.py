@@ -15,7 +15,7 @@ from fnn.data import Examples, Splits, Visit, moments
 from fnn.data._split import check_splits
 from fnn.nn._layer import walk
 from fnn.optim import LookaheadState, check_gradients
-from fnn.train._fit import check_fit
+from fnn.train._fit import check_fit, start_shapes
 from fnn.train._state import (
     Batch,
     Make,
@@ -117,6 +117,7 @@ def check(
     order = np.random.default_rng(seed).permutation(len(data.train.x))
     batch, sample = _take(data.train, order[:BATCH]), tiny_sample(data.train)
     batches = short_batches(data.train, order)
+    start_shapes(make, values, key, batch.x)
     with ThreadPoolExecutor() as pool:  # most of the time is compiling, and one program leaves cores idle
         pool.submit(_init.lower(make, values, key, batch.x, means, rescale=lsuv).compile)
         numbers, evidence = of_data(data, means, seed=seed)

@@ -583,14 +583,18 @@ def test_data_that_cannot_be_used(folder, monkeypatch, capsys, case):
         ("nowhere", "nowhere is not the directory of a run: it has no config.toml"),
         ("directory", "directory is not the directory of a run: it has no config.toml"),
         ("small.toml", "small.toml is not the directory of a run: it has no config.toml"),
+        ("search", "search is not the directory of a run: it has no metrics.jsonl"),
     ],
 )
 def test_evaluate_needs_a_run(folder, monkeypatch, capsys, name, message):
+    (folder / "search").mkdir()
+    (folder / "search" / "config.toml").write_text(SMALL)
     refuses(monkeypatch, capsys, folder, ["evaluate", name], message)
 
 
 def test_evaluate_says_which_config_of_a_run_is_wrong(folder, monkeypatch, capsys):
     (folder / "directory" / "config.toml").write_text(SMALL.replace("digits", "digit"))
+    (folder / "directory" / "metrics.jsonl").touch()
     message = "directory/config.toml: data.use: there is no data set 'digit'; did you mean 'digits'?"
     refuses(monkeypatch, capsys, folder, ["evaluate", "directory"], message)
 

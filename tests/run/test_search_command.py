@@ -180,6 +180,29 @@ def test_an_interrupted_search_goes_on(config, tmp_path, monkeypatch, capsys):
     assert [line["score"] for line in one] == pytest.approx([line["score"] for line in other])
 
 
+def test_a_search_that_is_interrupted_while_its_best_is_trained_goes_on(
+    config, tmp_path, monkeypatch, capsys
+):
+    directory, train_best = tmp_path / "found", _search._Search._train_best
+
+    def interrupted(self, directory):
+        with monkeypatch.context() as patch:
+            patch.setattr(_search, "train", lambda *arguments: 130)
+            return train_best(self, directory)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_search._Search, "_train_best", interrupted)
+        code, _, error = run(monkeypatch, capsys, "search", config, f'run.directory="{directory}"')
+    assert code == 130
+    assert f"fnn search {directory} goes on with the search" in error
+    best = directory / "best.toml"
+    assert run(monkeypatch, capsys, "train", best, f'run.directory="{directory / "best"}"')[0] == 0
+    scored = (directory / "best" / "results.json").stat().st_mtime_ns
+    assert run(monkeypatch, capsys, "search", directory)[0] == 0
+    assert (directory / "best" / "results.json").stat().st_mtime_ns == scored, "the test set is touched once"
+    assert "test" in json.loads((directory / "results.json").read_text())
+
+
 @pytest.mark.parametrize("budget", ["max_epochs=8", "seconds=15"])
 def test_a_search_whose_budget_is_spent_goes_on_with_its_finalists(
     config, tmp_path, monkeypatch, capsys, budget

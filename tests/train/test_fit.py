@@ -661,6 +661,12 @@ MISUSED: dict[str, tuple[Callable, Any, dict[str, Any], str]] = {
         {"batch_size": 8.0},
         "batch_size must be an integer, not 8.0",
     ),
+    "a width among hyperparameters": (
+        lambda h: (fnn.mlp((h["width"],), 4), LOSS, SGD),
+        {"width": 8},
+        {},
+        "make decides about structure by a number among the hyperparameters, such as a width",
+    ),
     "half a seed": (returning(NET, LOSS, SGD), {}, {"seed": 1.5}, "seed must be an integer, not 1.5"),
 }
 

@@ -233,3 +233,15 @@ def test_the_configured_rate_is_judged_by_the_nearest_good_one():
     assert rate_numbers(losses) == {"rate_high": 0.0, "rate_low": 0.0}
     losses[6] = 1.05
     assert rate_numbers(losses) == {"rate_high": 0.0, "rate_low": pytest.approx(1)}
+
+
+def test_structure_among_the_hyperparameters_is_one_sentence():
+    def make(hyperparameters):
+        net = fnn.serial(fnn.flatten, fnn.mlp((hyperparameters["width"],), 10))
+        return net, fnn.softmax_cross_entropy, fnn.sgd(0.1)
+
+    data = fnn.split(fnn.digits(), validation=0.2)
+    with pytest.raises(
+        TypeError, match=r"^make decides about structure by a number among the hyperparameters"
+    ):
+        fnn.check(make, {"width": 8}, data)
