@@ -23,7 +23,8 @@ _CAPTIONS = {
     "mistakes": "The worst mistakes: true → predicted class, with the probability of the prediction.",
 }
 _SEARCH_CAPTIONS = {
-    "budget": "The best score so far, after so many epochs of all trials together.",
+    "budget": "The best score so far, after so many epochs of all trials; those that train together count "
+    "one after the other.",
     "hyperparameters": "The score of every trial against each hyperparameter, and the share of the variation "
     "between trials that it explains.",
     "parallel": "Every trial as a line through its hyperparameters; the darker, the better.",

@@ -212,7 +212,8 @@ class _Search:
                 f"no trial was trained: {'; '.join(search.notes)}; start again with more of "
                 "search.max_epochs or search.seconds",
             )
-        draw_search(outcomes, self.space, directory / "figures")
+        written = [as_outcome(line) for line in read_trials(directory) if line["stage"] == "search"]
+        draw_search(outcomes, written, self.space, directory / "figures")
         if not again:
             console.print("every trial diverged; try lower learning rates", highlight=False)
             self._finish(directory, results())

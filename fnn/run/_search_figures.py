@@ -17,11 +17,14 @@ from fnn.tune._importance import importance
 from fnn.tune._method import worth
 
 
-def draw_search(outcomes: Sequence[Outcome], space: Space, directory: Path) -> None:
+def draw_search(
+    outcomes: Sequence[Outcome], written: Sequence[Outcome], space: Space, directory: Path
+) -> None:
     """Score against each hyperparameter, importance, parallel coordinates, learning curves, budget.
 
     Args:
         outcomes: of all trials, in the order of their numbers.
+        written: of every round that a trial was trained in, in the order of `trials.jsonl`.
         space: that they were drawn from.
         directory: where the PNGs go.
     """
@@ -31,7 +34,7 @@ def draw_search(outcomes: Sequence[Outcome], space: Space, directory: Path) -> N
     _draw_hyperparameters(sound, space, directory / "hyperparameters.png")
     _draw_parallel(sound, space, directory / "parallel.png")
     _draw_curves(outcomes, directory / "curves.png")
-    _draw_budget(outcomes, directory / "budget.png")
+    _draw_budget(written, directory / "budget.png")
     if len({outcome.epochs for outcome in sound}) > 1:
         _draw_rungs(outcomes, directory / "rungs.png")
 
@@ -117,14 +120,19 @@ def _draw_curves(outcomes: Sequence[Outcome], path: Path) -> None:
     save(figure, path)
 
 
-def _draw_budget(outcomes: Sequence[Outcome], path: Path) -> None:
+def _draw_budget(written: Sequence[Outcome], path: Path) -> None:
     """The best score so far against the epochs that all trials have had."""
     figure, axes = _panel(5.6, 3.4, "Best score so far")
-    spent = np.cumsum([outcome.epochs - outcome.trial.inherited for outcome in outcomes])
-    best = np.maximum.accumulate([outcome.score for outcome in outcomes])
+    had: dict[int, int] = {}
+    spent = []
+    for outcome in written:
+        number = outcome.trial.number
+        spent.append(outcome.epochs - had.get(number, outcome.trial.inherited))
+        had[number] = outcome.epochs
+    best = np.maximum.accumulate([outcome.score for outcome in written])
     seen = np.isfinite(best)
-    axes.step(spent[seen], best[seen], where="post", color=VALIDATION, linewidth=1.6)
-    axes.set_xlabel("epochs of all trials, in the order of their numbers", color=GREY)
+    axes.step(np.cumsum(spent)[seen], best[seen], where="post", color=VALIDATION, linewidth=1.6)
+    axes.set_xlabel("epochs of all trials, in the order in which they were trained", color=GREY)
     save(figure, path)
 
 

@@ -10,7 +10,7 @@ from run_cases import SMALL
 from run_cases import in_process as run
 
 import fnn
-from fnn.run import _search
+from fnn.run import _search, _search_figures
 from fnn.run._config import read
 from fnn.run._search_figures import _draw_parallel
 from fnn.tune import Outcome, Trial
@@ -490,3 +490,36 @@ def test_parallel_coordinates_of_one_trial_are_drawn_without_a_warning(tmp_path)
     alone = Outcome(Trial(0, {"rate": 0.1}, (0.25,)), 2, 0.5, 0.0, (), False)
     _draw_parallel([alone], space, tmp_path / "parallel.png")
     assert (tmp_path / "parallel.png").exists()
+
+
+def test_the_best_so_far_counts_every_epoch_once_in_the_order_of_training(tmp_path, monkeypatch):
+    """Two rungs, of which the second improves trial 0 alone, and a child that inherits two epochs."""
+    rows = [(0, 1, 0.5), (1, 1, 0.6), (2, 1, 0.4), (0, 3, 0.9), (1, 3, 0.6), (3, 3, 0.7)]
+    written = [
+        Outcome(
+            Trial(number, {"rate": 0.1}, (0.5,), *((0, 2) if number == 3 else ())),
+            epochs,
+            score,
+            0.0,
+            ({"score": score},) * epochs,
+            False,
+        )
+        for number, epochs, score in rows
+    ]
+    outcomes = list({outcome.trial.number: outcome for outcome in written}.values())
+    kept = {}
+    monkeypatch.setattr(_search_figures, "save", lambda figure, path: kept.setdefault(path.name, figure))
+    _search_figures.draw_search(outcomes, written, Space({"rate": fnn.uniform(0.0, 0.2)}), tmp_path)
+    (line,) = kept["budget.png"].axes[0].lines
+    assert line.get_xdata().tolist() == [1, 2, 3, 5, 7, 8]
+    assert line.get_ydata().tolist() == [0.5, 0.6, 0.6, 0.9, 0.9, 0.9]
+
+
+def test_a_search_draws_the_rounds_that_it_wrote_down(config, tmp_path, monkeypatch, capsys):
+    drawn = []
+    monkeypatch.setattr(_search, "draw_search", lambda *given: drawn.append(given))
+    assert run(monkeypatch, capsys, "search", config, f'run.directory="{tmp_path / "found"}"')[0] == 0
+    ((outcomes, written, *_),) = drawn
+    assert [outcome.epochs for outcome in written] == [1, 1, 1, 1, 3, 3]
+    last = {outcome.trial.number: outcome for outcome in written}
+    assert [last[number] for number in sorted(last)] == [*outcomes]
