@@ -27,7 +27,8 @@ _SEARCH_CAPTIONS = {
     "one after the other.",
     "hyperparameters": "The score of every trial against each hyperparameter, and the share of the variation "
     "between trials that it explains.",
-    "parallel": "Every trial as a line through its hyperparameters; the darker, the better.",
+    "parallel": "Every trial as a line through its hyperparameters, with a gap where it does not have one; the "
+    "darker, the better.",
     "curves": "The learning curve of every trial; the darker, the better it ended.",
     "rungs": "For how many epochs each trial was trained.",
 }

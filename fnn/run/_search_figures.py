@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fnn.run._look import GREY, LINE, SHADES, VALIDATION, new_figure, plain, save
-from fnn.tune import Outcome, Space
+from fnn.tune import Outcome, Space, Trial
 from fnn.tune._importance import importance
 from fnn.tune._method import worth
+from fnn.tune._space import Distribution
 
 
 def draw_search(
@@ -90,20 +92,40 @@ def _draw_parallel(outcomes: Sequence[Outcome], space: Space, path: Path) -> Non
     figure, axes = _panel(max(5.0, 1.6 * (len(names) + 1)), 3.8)
     colours = _colours(outcomes)
     scores = np.array([outcome.score for outcome in outcomes])
-    places = scores.argsort().argsort() / max(1, len(scores) - 1)
-    for outcome, place in sorted(zip(outcomes, places, strict=True), key=lambda pair: pair[1]):
-        axes.plot([*outcome.trial.point, place], color=colours[outcome.trial.number], linewidth=1.0)
+    ranks = scores.argsort().argsort() / max(1, len(scores) - 1)
+    for outcome, rank in sorted(zip(outcomes, ranks, strict=True), key=lambda pair: pair[1]):
+        places = [*_places(outcome.trial, space), rank]
+        axes.plot(places, color=colours[outcome.trial.number], linewidth=1.0, marker="o", ms=2)
     axes.set_xticks(range(len(names) + 1), [*names, "rank of score"], rotation=15)
     for axis in range(len(names) + 1):
         axes.axvline(axis, color=LINE, linewidth=0.8, zorder=0)
     for axis, distribution in enumerate(space.distributions.values()):
-        for place, end in ((0, distribution.ends[0]), (1, distribution.ends[-1])):
-            text = f"{end:.3g}" if isinstance(end, float) else str(end)[:12]
-            va = "top" if place == 0 else "bottom"
-            axes.text(axis, place * 1.06 - 0.03, text, ha="center", va=va, fontsize=8, color=GREY)
-    axes.set_ylim(-0.1, 1.1)  # the whole of each range, which few trials do not fill, and its ends in numbers
+        for place in _labelled(distribution):
+            value = distribution.at(place)
+            text = f"{value:.3g}" if isinstance(value, float) else str(value)[:12]
+            va, away = ("top", -0.03) if place < 0.5 else ("bottom", 0.03)
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
+            axes.text(axis, place + away, text, ha="center", va=va, fontsize=8, color=GREY, bbox=box)
+    points = [u for outcome in outcomes for u in _places(outcome.trial, space) if not math.isnan(u)]
+    axes.set_ylim(min(0, *points) - 0.1, max(1, *points) + 0.1)  # the whole of each range, and its labels
     axes.set_yticks([])
     save(figure, path)
+
+
+def _places(trial: Trial, space: Space) -> list[float]:
+    """Where a trial is in each range: in the middle of its option, and nowhere without the hyperparameter."""
+    places = []
+    for (path, distribution), place in zip(space.distributions.items(), trial.point, strict=True):
+        middles = distribution.places or [place]
+        option = max(0, min(len(middles) - 1, int(place * len(middles))))
+        places.append(middles[option] if path in trial.hyperparameters else math.nan)
+    return places
+
+
+def _labelled(distribution: Distribution) -> list[float]:
+    """The places that have a label: all options of a choice, or both ends."""
+    places = distribution.places or [0.0, 1.0]
+    return places if distribution.kind == "choice" else [places[0], places[-1]]
 
 
 def _draw_curves(outcomes: Sequence[Outcome], path: Path) -> None:

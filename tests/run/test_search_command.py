@@ -1,6 +1,7 @@
 """`fnn search`: from a [search] table to the best config, and what it says of bad spaces."""
 
 import json
+import math
 import signal
 import tomllib
 
@@ -523,3 +524,34 @@ def test_a_search_draws_the_rounds_that_it_wrote_down(config, tmp_path, monkeypa
     assert [outcome.epochs for outcome in written] == [1, 1, 1, 1, 3, 3]
     last = {outcome.trial.number: outcome for outcome in written}
     assert [last[number] for number in sorted(last)] == [*outcomes]
+
+
+def test_parallel_coordinates_are_those_of_the_values(tmp_path, monkeypatch):
+    """An option in the middle of its part, a gap where a hyperparameter is not, and all inside of the frame."""
+    space = Space(
+        {
+            "optimizer": fnn.choice(["adam", "sgd"]),
+            "b1": fnn.only_if("optimizer", "adam", fnn.uniform(0.0, 1.0)),
+            "width": fnn.int_uniform(1, 4),
+            "rate": fnn.log_uniform(0.01, 1.0),
+        }
+    )
+    points = [(0.1, 0.3, 0.0, 0.5), (0.9, 0.3, 0.99, 1.25)]
+    outcomes = [
+        Outcome(Trial(number, space.at(point), point), 1, float(number), 0.0, ({"score": 0.0},), False)
+        for number, point in enumerate(points)
+    ]
+    kept = []
+    monkeypatch.setattr(_search_figures, "save", lambda figure, path: kept.append(figure))
+    _draw_parallel(outcomes, space, tmp_path / "parallel.png")
+    (axes,) = kept[0].axes
+    first, second = (list(line.get_ydata()) for line in axes.lines[:2])
+    assert first == [0.25, 0.3, 0.125, 0.5, 0.0]
+    assert second == pytest.approx([0.75, math.nan, 0.875, 1.25, 1.0], nan_ok=True)
+    assert axes.get_ylim()[1] > 1.25
+    labels = {(text.get_text(), text.get_position()[0]): text.get_position()[1] for text in axes.texts}
+    assert labels.keys() == {
+        *(("adam", 0), ("sgd", 0), ("0", 1), ("1", 1)),
+        *(("1", 2), ("4", 2), ("0.01", 3), ("1", 3)),
+    }
+    assert labels["sgd", 0] == pytest.approx(0.75, abs=0.05)
