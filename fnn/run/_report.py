@@ -27,8 +27,8 @@ _SEARCH_CAPTIONS = {
     "one after the other.",
     "hyperparameters": "The score of every trial against each hyperparameter, and the share of the variation "
     "between trials that it explains.",
-    "parallel": "Every trial as a line through its hyperparameters, with a gap where it does not have one; the "
-    "darker, the better.",
+    "parallel": "Every trial as a line through its hyperparameters, with a gap where it does not have one; "
+    "the darker, the better.",
     "curves": "The learning curve of every trial; the darker, the better it ended.",
     "rungs": "For how many epochs each trial was trained.",
 }
@@ -129,7 +129,7 @@ def write_search_report(directory: Path, trials: Sequence[Mapping[str, Any]]) ->
     Returns:
         The path of the page.
     """
-    results = json.loads(_text(directory, "results.json"))
+    results = with_nan(json.loads(_text(directory, "results.json")))
     parts, facts = _parts(results)
     best = directory / "best.toml"
     paths = list(dict.fromkeys(path for trial in trials for path in trial["hyperparameters"]))
@@ -162,7 +162,8 @@ def write_search_report(directory: Path, trials: Sequence[Mapping[str, Any]]) ->
         ("best.toml", f"<pre>{escape(best.read_text('utf-8'))}</pre>" if best.exists() else ""),
         ("Environment", _words(json.loads(_text(directory, "environment.json")))),
     ]
-    return _page(directory, _headline(parts), facts, " ".join(results["notes"]), sections)
+    said = [*results["notes"], *([results["stopped"]] if "stopped" in results else [])]
+    return _page(directory, _headline(parts), facts, " ".join(said), sections)
 
 
 def _parts(results: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:

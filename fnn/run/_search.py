@@ -56,7 +56,8 @@ def search_path(path: str, overrides: tuple[str, ...], console: Console) -> int:
         console: where to print.
 
     Returns:
-        The exit code: 0 when done, 1 when every trial diverged, 130 or 143 when a signal stopped the search.
+        The exit code: 0 when done, 1 when every trial diverged or the training of the best did not end, 130
+        or 143 when a signal stopped the search.
 
     Raises:
         ConfigError: bad input; nothing has been written then.
@@ -65,8 +66,7 @@ def search_path(path: str, overrides: tuple[str, ...], console: Console) -> int:
     if config.search is None:
         raise ConfigError(path, "the table [search] is missing; it needs at least [search.space]")
     if directory is not None and (directory / "results.json").is_file():
-        _show(directory, console)
-        return 0
+        return _show(directory, console)
     return _Search(config, directory).run(console)
 
 
@@ -215,9 +215,8 @@ class _Search:
         written = [as_outcome(line) for line in read_trials(directory) if line["stage"] == "search"]
         draw_search(outcomes, written, self.space, directory / "figures")
         if not again:
-            console.print("every trial diverged; try lower learning rates", highlight=False)
             self._finish(directory, results())
-            return 1
+            return _show(directory, console)
         best = ranked(again)[0]
         (directory / "best.toml").write_text(tomli_w.dumps(self._best(best.trial)), encoding="utf-8")
         code = self._train_best(directory)
@@ -227,8 +226,7 @@ class _Search:
             return code
         self._finish(directory, results(directory / "best"))
         shutil.rmtree(directory / "checkpoints", ignore_errors=True)
-        _show(directory, console)
-        return code
+        return _show(directory, console)
 
     def _finish(self, directory: Path, results: dict[str, Any]) -> None:
         """Write what was found: for machines, and as a page."""
@@ -302,7 +300,7 @@ class _Search:
         }
         if best is not None:
             run = json.loads((best / "results.json").read_text())
-            results |= {part: run[part] for part in ("validation", "test") if part in run}
+            results |= {part: run[part] for part in ("validation", "test", "stopped") if part in run}
         return finite({**results, "seconds": round(seconds, 2)})
 
 
@@ -532,9 +530,9 @@ def _breakable(path: str) -> str:
     return f"{section}\n{name}" if section else name
 
 
-def _show(directory: Path, console: Console) -> None:
-    """What a finished search found."""
-    results = json.loads((directory / "results.json").read_text())
+def _show(directory: Path, console: Console) -> int:
+    """Print what a finished search found; its exit code."""
+    results = with_nan(json.loads((directory / "results.json").read_text()))
     console.print(trials_table([*map(as_outcome, _last_lines(directory).values())]))
     console.print(
         f"{results['trials']} trials, {results['diverged']} diverged, {results['epochs']:,} epochs in "
@@ -544,15 +542,20 @@ def _show(directory: Path, console: Console) -> None:
     for words in _findings(results, directory):
         console.print(words, highlight=False, soft_wrap=True)
     console.print(f"report: {directory / 'report.html'}", highlight=False, soft_wrap=True)
+    return int(not results["finalists"] or "stopped" in results)
 
 
 def _findings(results: dict[str, Any], directory: Path) -> Iterator[str]:
     yield from results["notes"]
+    if not results["finalists"]:
+        yield "every trial diverged; try lower learning rates"
     for place, finalist in enumerate(results["finalists"]):
         yield (
             f"{'best' if place == 0 else 'then'}: trial {finalist['trial']}, trained again with fresh seeds: "
             f"{with_error(finalist['score'], finalist['error'])}"
         )
+    if "stopped" in results:
+        yield f"{directory / 'best'}: {results['stopped']}"
     if "test" in results:
         figures = ", ".join(f"{name} {number(value)}" for name, value in results["test"].items())
         yield f"{directory / 'best.toml'} on the test set: {figures}"

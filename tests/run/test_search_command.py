@@ -4,6 +4,7 @@ import json
 import math
 import signal
 import tomllib
+from pathlib import Path
 
 import jax
 import pytest
@@ -466,8 +467,35 @@ def test_trials_that_diverge_are_counted(config, tmp_path, monkeypatch, capsys, 
     assert ("every trial diverged; try lower learning rates" in output) == everything
     assert json.loads((directory / "results.json").read_text())["diverged"] == diverged
     code, output, _ = run(monkeypatch, capsys, "search", directory)
-    assert code == 0
+    assert code == everything
+    assert ("every trial diverged; try lower learning rates" in output) == everything
     assert f"2 trials, {diverged} diverged, 2 epochs" in output
+
+
+def test_a_best_trial_that_diverges_with_fresh_seeds_is_told_again(config, tmp_path, monkeypatch, capsys):
+    def diverging(config, directory, console):
+        run = Path(config.directory)
+        run.mkdir()
+        (run / "results.json").write_text('{"stopped": "the loss became nan"}')
+        return 1
+
+    def results(*given):
+        return found(*given) | {"finalists": [{"trial": 0, "score": None, "error": None}]}
+
+    found = _search._Search._results
+    monkeypatch.setattr(_search._Search, "_results", results)
+    monkeypatch.setattr(_search, "draw_search", lambda *given: None)
+    monkeypatch.setattr(_search, "train", diverging)
+    directory = tmp_path / "d"
+    outputs = []
+    for arguments in ((config, f'run.directory="{directory}"'), (directory,)):
+        code, output, _ = run(monkeypatch, capsys, "search", *arguments)
+        assert code == 1
+        outputs.append(output)
+    assert outputs[0].endswith(outputs[1])
+    assert "trial 0, trained again with fresh seeds: nan" in outputs[1]
+    assert f"{directory / 'best'}: the loss became nan" in outputs[1]
+    assert "the loss became nan" in (directory / "report.html").read_text()
 
 
 @pytest.mark.devices
