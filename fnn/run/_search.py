@@ -92,6 +92,13 @@ class _Search:
             self.space = self._space()
             with blamed_on("search.method"):
                 first = next(self.settings.method.rounds(self.space, self.epochs, config.seed))
+            most, needed = self.settings.max_epochs, len(first.trials)
+            if most is not None and most < needed:
+                raise ConfigError(
+                    "search.max_epochs",
+                    f"a budget of {most} epochs is too small for one epoch of each of the {needed} trials "
+                    f"that {self.settings.method.name} begins with; give it {needed} at least",
+                )
             with blamed_on("search.space"):
                 self.space.check_ends(self._check)
             self._checked_plan = structures_checked(self.plan, self._check)
@@ -207,11 +214,11 @@ class _Search:
             return self._results(outcomes, again, search.notes, searched + final.elapsed, *best)
 
         if not outcomes:
-            raise ConfigError(
-                "search",
-                f"no trial was trained: {'; '.join(search.notes)}; start again with more of "
-                "search.max_epochs or search.seconds",
-            )
+            if self._directory is None:
+                shutil.rmtree(directory)
+            problem = f"no trial was trained: {'; '.join(search.notes)}; start again with more of them"
+            with in_file(self.config.source):
+                raise ConfigError("search.seconds", problem)
         written = [as_outcome(line) for line in read_trials(directory) if line["stage"] == "search"]
         draw_search(outcomes, written, self.space, directory / "figures")
         if not again:

@@ -432,14 +432,33 @@ def test_bad_settings_end_in_one_sentence(config, tmp_path, monkeypatch, capsys,
     assert error.count("\n") == 1
 
 
-def test_a_budget_for_no_epoch_is_said_to_be_too_small(config, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        (
+            "max_epochs=3",
+            "search.max_epochs: a budget of 3 epochs is too small for one epoch of each of the 4 ",
+        ),
+        (
+            "seconds=1e-9",
+            "search.seconds: no trial was trained: the budget of 1e-09 seconds is spent; start again with more",
+        ),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_budget_for_no_epoch_is_said_to_be_too_small(
+    config, tmp_path, monkeypatch, capsys, budget, message, named
+):
+    """And leaves nothing in the way of the next search."""
     monkeypatch.chdir(tmp_path)
-    code, output, error = run(monkeypatch, capsys, "search", config, "search.max_epochs=3")
+    directory = tmp_path / "found" if named else tmp_path / "runs" / "small" / "1"
+    settings = [f"search.{budget}", *([f'run.directory="{directory}"'] if named else [])]
+    code, output, error = run(monkeypatch, capsys, "search", config, *settings)
     assert code == 2
-    too_small = "the budget of 3 epochs is too small for one epoch of each of 4 trials"
-    assert f"no trial was trained: {too_small}; start again with more" in error
+    assert not directory.exists()
+    assert error.startswith(f"fnn: {config}: {message}")
+    assert error.count("\n") == 1
     assert "diverged" not in output
-    assert not list(tmp_path.rglob("results.json"))
 
 
 def test_other_paths(tmp_path, monkeypatch, capsys):
