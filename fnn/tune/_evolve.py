@@ -34,11 +34,12 @@ def population_based(members: int = 16, interval: int = 1, quantile: float = 0.2
 
     Raises:
         ValueError: fewer than 2 members, no epochs, or a quantile outside of (0, 0.5].
+        TypeError: a count that is no integer.
 
     Source: Jaderberg et al., "Population based training of neural networks", 2017; truncation selection.
     """
-    check_range("members", members, at_least=2)
-    check_range("interval", interval, at_least=1)
+    check_range("members", members, at_least=2, integer=True)
+    check_range("interval", interval, at_least=1, integer=True)
     check_range("quantile", quantile, above=0, at_most=0.5)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:

@@ -31,14 +31,15 @@ def successive_halving(
 
     Raises:
         ValueError: no trials, η below 2, no epochs, or no trials at a time.
+        TypeError: a count that is no integer.
 
     Source: Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
     AISTATS 2016. The protection by training loss is ours.
     """
-    check_range("trials", trials, at_least=1)
-    check_range("eta", eta, at_least=2)
-    check_range("min_epochs", min_epochs, at_least=1)
-    check_range("population", population, at_least=1)
+    check_range("trials", trials, at_least=1, integer=True)
+    check_range("eta", eta, at_least=2, integer=True)
+    check_range("min_epochs", min_epochs, at_least=1, integer=True)
+    check_range("population", population, at_least=1, integer=True)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
         rungs = _rungs(max(1, epochs // min_epochs), eta)
@@ -59,10 +60,11 @@ def hyperband(eta: int = 3) -> Method:
 
     Raises:
         ValueError: η below 2.
+        TypeError: η that is no integer.
 
     Source: Li et al., "Hyperband", JMLR 2018, algorithm 1.
     """
-    check_range("eta", eta, at_least=2)
+    check_range("eta", eta, at_least=2, integer=True)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
         most = _rungs(epochs, eta)

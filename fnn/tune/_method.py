@@ -105,11 +105,12 @@ def random_search(trials: int = 64, population: int | None = None) -> Method:
 
     Raises:
         ValueError: no trials, or none at a time.
+        TypeError: a count that is no integer.
 
     Source: Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 2012.
     """
-    check_range("trials", trials, at_least=1)
-    check_range("population", population, at_least=1)
+    check_range("trials", trials, at_least=1, integer=True)
+    check_range("population", population, at_least=1, integer=True)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
         for some in parts(at_random(space, trials, seed), population):
@@ -125,10 +126,11 @@ def sobol_search(trials: int = 64) -> Method:
 
     Raises:
         ValueError: no trials.
+        TypeError: a count that is no integer.
 
     Source: Sobol, "On the distribution of points in a cube", 1967; scrambled after Owen, as SciPy does.
     """
-    check_range("trials", trials, at_least=1)
+    check_range("trials", trials, at_least=1, integer=True)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
         from scipy.stats import qmc
@@ -149,8 +151,9 @@ def grid_search(points: int = 4) -> Method:
 
     Raises:
         ValueError: no points.
+        TypeError: a count that is no integer.
     """
-    check_range("points", points, at_least=1)
+    check_range("points", points, at_least=1, integer=True)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
         counts = [
@@ -186,11 +189,12 @@ def coarse_to_fine(coarse: int = 32, fine: int = 32, zoom: float = 0.3) -> Metho
 
     Raises:
         ValueError: no trials, a `zoom` outside of (0, 1], or, when it starts, fewer than 5 epochs.
+        TypeError: a count that is no integer.
 
     Source: Stanford's course CS231n, "Neural Networks Part 3: Learning and Evaluation".
     """
-    check_range("coarse", coarse, at_least=1)
-    check_range("fine", fine, at_least=1)
+    check_range("coarse", coarse, at_least=1, integer=True)
+    check_range("fine", fine, at_least=1, integer=True)
     check_range("zoom", zoom, above=0, at_most=1)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:

@@ -27,14 +27,17 @@ def optuna_search(
             CMA-ES (which needs the package cmaes).
 
     Raises:
-        ValueError: no trials.
+        ValueError: no trials, or another sampler.
+        TypeError: a count that is no integer.
         ModuleNotFoundError: the extra is missing, or what a sampler needs beside it.
 
     Source: Akiba et al., "Optuna", KDD 2019; Bergstra et al., "Algorithms for hyper-parameter optimization",
     NeurIPS 2011.
     """
-    check_range("trials", trials, at_least=1)
-    check_range("population", population, at_least=1)
+    check_range("trials", trials, at_least=1, integer=True)
+    check_range("population", population, at_least=1, integer=True)
+    if sampler not in ("tpe", "gp", "cmaes"):
+        raise ValueError(f'sampler must be "tpe", "gp" or "cmaes", not {sampler!r}')
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
         optuna = _optuna()

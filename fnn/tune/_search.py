@@ -84,6 +84,7 @@ def training(
 
     Raises:
         ValueError: numbers out of range.
+        TypeError: a count that is no integer.
     """
     if not isinstance(data, Folds):
         check_splits(data)
@@ -91,7 +92,7 @@ def training(
     count, examples = folds.train.shape
     steps_of_run(examples, epochs=epochs, batch_size=batch_size)
     size = examples if batch_size == "all" else batch_size
-    check_range("seeds", seeds, at_least=1)
+    check_range("seeds", seeds, at_least=1, integer=True)
     check_seed(seed)
 
     def plan(trial: Trial) -> tuple[FitProgram, dict[str, Any]]:
@@ -140,7 +141,8 @@ def search(
         journal: remembers outcomes from one process to the next.
 
     Raises:
-        TypeError: a method that is none, or a space with what is no distribution.
+        TypeError: a method that is none, a space with what is no distribution, or `max_epochs` that is no
+            integer.
         ValueError: a space, a method or numbers that do not fit. Of a `training` on a split data set both
             ends of every range, and a trial of every structure that a round has, are tried on shapes before
             anything of it is compiled.
@@ -153,7 +155,7 @@ def search(
     True
     """
     check_seed(seed)
-    check_range("max_epochs", max_epochs, at_least=1)
+    check_range("max_epochs", max_epochs, at_least=1, integer=True)
     check_range("seconds", seconds, above=0)
     method = method or random_search()
     if not isinstance(method, Method):

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fnn._types import check_number
+
 
 @dataclass(frozen=True)
 class Distribution:
@@ -76,10 +78,13 @@ def int_uniform(low: int, high: int) -> Distribution:
 
     Raises:
         ValueError: low is not below high.
+        TypeError: an end that is no integer.
 
     >>> [int_uniform(1, 4).at(u) for u in (0.0, 0.3, 0.99)]
     [1, 2, 4]
     """
+    for name, end in (("low", low), ("high", high)):
+        check_number(name, end, integer=True)
     _check_order(low, high)
     count = high - low + 1
     return Distribution(

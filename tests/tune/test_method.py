@@ -283,8 +283,28 @@ def test_a_sampler_that_needs_more_says_so(monkeypatch):
         (lambda: fnn.hyperband(1), "eta must be at least 2"),
         (lambda: fnn.population_based(1), "members must be at least 2"),
         (lambda: fnn.population_based(4, quantile=0.6), "quantile must be above 0 and at most 0.5"),
+        (lambda: fnn.optuna_search(4, sampler="xx"), 'sampler must be "tpe", "gp" or "cmaes", not \'xx\''),
     ],
 )
 def test_bad_settings(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("method", "names"),
+    [
+        (fnn.random_search, ("trials", "population")),
+        (fnn.sobol_search, ("trials",)),
+        (fnn.grid_search, ("points",)),
+        (fnn.coarse_to_fine, ("coarse", "fine")),
+        (fnn.successive_halving, ("trials", "eta", "min_epochs", "population")),
+        (fnn.hyperband, ("eta",)),
+        (fnn.population_based, ("members", "interval")),
+        (fnn.optuna_search, ("trials", "population")),
+    ],
+)
+def test_counts_are_integers(method, names):
+    for name in names:
+        with pytest.raises(TypeError, match=f"{name} must be an integer, not 2.5"):
+            method(**{name: 2.5})

@@ -248,6 +248,7 @@ def test_importance_is_the_share_that_a_hyperparameter_explains():
         (lambda: fnn.training(make, FEW, epochs=0), "epochs must be at least 1"),
         (lambda: fnn.training(make, FEW, batch_size=151), "batch_size 151 exceeds the 150 training examples"),
         (lambda: fnn.training(make, FEW, seeds=0), "seeds must be at least 1"),
+        (lambda: fnn.training(make, FEW, seeds=2.5), "seeds must be an integer, not 2.5"),
         (lambda: fnn.training(make, FEW, seed=-1), "seed must be at least 0 and at most 4.29497e"),
         (lambda: fnn.search(lambda h, key: 0.0, {}), "has no hyperparameter"),
         (
@@ -259,6 +260,10 @@ def test_importance_is_the_share_that_a_hyperparameter_explains():
             "seed must be at least 0 and at most 4.29",
         ),
         (lambda: fnn.search(lambda h, key: 0.0, SPACE, max_epochs=0), "max_epochs must be at least 1, not 0"),
+        (
+            lambda: fnn.search(lambda h, key: 0.0, SPACE, max_epochs=2.5),
+            "max_epochs must be an integer, not 2.5",
+        ),
         (lambda: fnn.search(lambda h, key: 0.0, SPACE, seconds=-1), "seconds must be above 0, not -1"),
         (lambda: fnn.search(lambda h, key: 0.0, {"x": 0.5}), "x must be a distribution, such as uniform"),
         (

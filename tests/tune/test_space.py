@@ -52,6 +52,8 @@ def test_a_condition():
         (lambda: fnn.uniform(1.0, 1.0), "low must be below high"),
         (lambda: fnn.uniform(0.0, float("inf")), "must be finite"),
         (lambda: fnn.int_uniform(3, 2), "low must be below high, not 3 and 2"),
+        (lambda: fnn.int_uniform(1.5, 4), "low must be an integer, not 1.5"),
+        (lambda: fnn.int_uniform(1, 4.0), "high must be an integer, not 4.0"),
         (
             lambda: fnn.log_uniform(0.0, 1.0),
             "log_uniform needs low above 0, whose logarithm is wanted, not 0.0",
@@ -74,5 +76,5 @@ def test_a_condition():
     ],
 )
 def test_bad_spaces(call, message):
-    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+    with pytest.raises((ValueError, TypeError), match=message.replace("(", r"\(")):
         call()
