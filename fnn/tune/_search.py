@@ -134,7 +134,7 @@ def search(
             that they differ by their hyperparameters alone.
         how: how a population is computed, see `over_population`. By default, a `training` measures which
             is fastest, and a function takes "vmap".
-        mesh: devices that share the trials: `fnn.mesh(data=1, population=n)`.
+        mesh: devices that share the trials, along its axis `population`: `fnn.mesh(data=1, population=n)`.
         max_epochs, seconds: budgets of all trials together; the search ends at the border of the epoch that
             would exceed one. All trials of a round get equally many of the epochs that are left.
         report: called after every epoch of a population.
@@ -143,9 +143,9 @@ def search(
     Raises:
         TypeError: a method that is none, a space with what is no distribution, or `max_epochs` that is no
             integer.
-        ValueError: a space, a method or numbers that do not fit. Of a `training` on a split data set both
-            ends of every range, and a trial of every structure that a round has, are tried on shapes before
-            anything of it is compiled.
+        ValueError: a space, a method, a mesh or numbers that do not fit. Of a `training` on a split data set
+            both ends of every range, and a trial of every structure that a round has, are tried on shapes
+            before anything of it is compiled.
 
     >>> import fnn
     >>> def train(hyperparameters, key):
@@ -157,6 +157,8 @@ def search(
     check_seed(seed)
     check_range("max_epochs", max_epochs, at_least=1, integer=True)
     check_range("seconds", seconds, above=0)
+    if mesh is not None and "population" not in mesh.axis_names:
+        raise ValueError("mesh: an axis named population is wanted; make it by fnn.mesh(population=…)")
     method = method or random_search()
     if not isinstance(method, Method):
         raise TypeError(f"method must be a search method, such as fnn.random_search(), not {_named(method)}")

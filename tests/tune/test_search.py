@@ -265,6 +265,10 @@ def test_importance_is_the_share_that_a_hyperparameter_explains():
             "max_epochs must be an integer, not 2.5",
         ),
         (lambda: fnn.search(lambda h, key: 0.0, SPACE, seconds=-1), "seconds must be above 0, not -1"),
+        (
+            lambda: fnn.search(lambda h, key: 0.0, SPACE, mesh=jax.make_mesh((1,), ("data",))),
+            r"^mesh: an axis named population is wanted; make it by fnn.mesh\(population=…\)$",
+        ),
         (lambda: fnn.search(lambda h, key: 0.0, {"x": 0.5}), "x must be a distribution, such as uniform"),
         (
             lambda: fnn.search(lambda h, key: 0.0, SPACE, method=fnn.random_search),
