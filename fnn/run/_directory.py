@@ -145,19 +145,34 @@ def fingerprint(data: fnn.Splits) -> str:
 
 def save_checkpoints(directory: Path, fit: fnn.Fit) -> None:
     """Save the best and the last state of a run, each beside its former version and then in its place."""
-    parent = (directory / "checkpoints").resolve()
-    new, old = parent / "new", parent / "old"
     for name in ("best", "last"):
+        path = _checkpoint(directory, name)
+        new, old = path.with_name("new"), _former(path)
         try:
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(new, getattr(fit, name)._asdict(), force=True)
         except Exception as error:
-            problem = f"the checkpoint {parent / name} cannot be written: {_first_line(error)}"
+            problem = f"the checkpoint {path} cannot be written: {_first_line(error)}"
             raise ConfigError("", problem) from error
-        if (parent / name).exists():
-            (parent / name).rename(old)
-        new.rename(parent / name)
+        if path.exists():
+            rmtree(old, ignore_errors=True)
+            path.rename(old)
+        new.rename(path)
         rmtree(old, ignore_errors=True)
+
+
+def checkpoint(directory: Path, name: str) -> Path:
+    """Where a state is, if it is saved: its former version where the end came between two renames."""
+    path = _checkpoint(directory, name)
+    return _former(path) if _former(path).is_dir() and not path.is_dir() else path
+
+
+def _checkpoint(directory: Path, name: str) -> Path:
+    return (directory / "checkpoints" / name).resolve()
+
+
+def _former(path: Path) -> Path:
+    return path.with_name(f"{path.name}_former")
 
 
 def load_checkpoint(directory: Path, name: str, like: fnn.TrainState) -> fnn.TrainState:
@@ -171,7 +186,7 @@ def load_checkpoint(directory: Path, name: str, like: fnn.TrainState) -> fnn.Tra
     Raises:
         ConfigError: there is none, or it is of another network.
     """
-    path = (directory / "checkpoints" / name).resolve()
+    path = checkpoint(directory, name)
     if not path.is_dir():
         raise ConfigError(
             "", f"{directory} has no checkpoint {name!r}: its run ended before it saved one; train it again"

@@ -130,6 +130,21 @@ def test_a_run_that_was_killed_between_its_two_checkpoints_goes_on(interrupted, 
     assert lines(interrupted / "metrics.jsonl") == lines(whole / "metrics.jsonl")
 
 
+@pytest.mark.parametrize("name", ["best", "last"])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_run_that_was_killed_while_a_checkpoint_was_replaced_goes_on(
+    name, both, interrupted, whole, monkeypatch, capsys
+):
+    """Its former version stands aside; it does so too where the new one is in its place already."""
+    path = interrupted / "checkpoints" / name
+    shutil.copytree(path, path.with_name(f"{name}_former"))
+    if not both:
+        shutil.rmtree(path)
+    assert in_process(monkeypatch, capsys, "evaluate", interrupted, "--checkpoint", name)[0] == 0
+    assert in_process(monkeypatch, capsys, "train", interrupted)[0] == 0
+    assert_same_run(interrupted, whole)
+
+
 def test_a_run_that_has_no_checkpoint_yet_begins_anew(interrupted, whole, monkeypatch, capsys):
     (interrupted / "results.json").unlink()
     for name in ("best", "last"):
@@ -161,6 +176,9 @@ def test_what_cannot_go_on_is_said(interrupted, monkeypatch, capsys):
     )
     os.mkdir("empty")
     assert complaint("empty") == "fnn: empty is not the directory of a run: it has no metrics.jsonl\n"
+    shutil.move(interrupted / "checkpoints" / "best", "best")
+    assert "has no checkpoint 'best'" in complaint(interrupted)  # and no other state is taken for it
+    shutil.move("best", interrupted / "checkpoints" / "best")
     (interrupted / "metrics.jsonl").write_text('{"epoch": 2}\n')
     assert complaint(interrupted) == (
         f"fnn: {interrupted / 'metrics.jsonl'}: the 1 epochs of the checkpoint are not all here\n"
