@@ -19,3 +19,9 @@ class Output(Console):
         """Go on in silence where nobody reads any longer, as after `| head`."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(words: str) -> None:
+    """Say on standard error why a command did not end as it should."""
+    console = Console(stderr=True, markup=False, emoji=False)
+    console.print(f"fnn: {words}", highlight=False, soft_wrap=True)

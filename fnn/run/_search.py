@@ -27,6 +27,7 @@ from fnn.run._build import call_plainly, make_and_values, plain_settings
 from fnn.run._config import Config, ConfigError, all_replaced, check, read
 from fnn.run._diagnose import finite, with_nan
 from fnn.run._directory import choose, create, environment, fingerprint, opened, write_json
+from fnn.run._output import complain
 from fnn.run._prepare import blamed_on, check_ranges, in_file, prepare, prepare_again
 from fnn.run._progress import duration, number, with_error
 from fnn.run._report import write_search_report
@@ -203,9 +204,7 @@ class _Search:
                 )
                 again = final.run(_once(finalists), self.space, epochs=self.epochs, seed=self.config.seed)
         except Stopped as error:
-            Console(stderr=True, markup=False).print(
-                f"fnn: {error}; fnn search {directory} goes on from here", highlight=False, soft_wrap=True
-            )
+            complain(f"{error}; fnn search {directory} goes on from here")
             return error.exit_code
         except JournalError as error:
             raise ConfigError(str(directory), str(error)) from error
@@ -228,8 +227,7 @@ class _Search:
         (directory / "best.toml").write_text(tomli_w.dumps(self._best(best.trial)), encoding="utf-8")
         code = self._train_best(directory)
         if code > 1:  # a signal
-            words = f"fnn: fnn search {directory} goes on with the search, and with this run"
-            Console(stderr=True, markup=False).print(words, highlight=False, soft_wrap=True)
+            complain(f"fnn search {directory} goes on with the search, and with this run")
             return code
         self._finish(directory, results(directory / "best"))
         shutil.rmtree(directory / "checkpoints", ignore_errors=True)

@@ -22,6 +22,7 @@ from fnn.run._build import numbers_at
 from fnn.run._config import Call, Config, ConfigError, read
 from fnn.run._diagnose import FILE, Recorder, as_json, finite, judge_run, show, with_nan
 from fnn.run._directory import (
+    checkpoint,
     choose,
     create,
     environment,
@@ -34,6 +35,7 @@ from fnn.run._directory import (
     write_whole,
 )
 from fnn.run._figures import draw_confusion, draw_curves, draw_layers, draw_mistakes
+from fnn.run._output import complain
 from fnn.run._prepare import Prepared, prepare, prepare_again
 from fnn.run._progress import Display, results_table
 from fnn.run._report import write_report
@@ -84,11 +86,6 @@ def train(config: Config, directory: Path | None, console: Console) -> int:
         console: where to print.
     """
     started = time.monotonic()
-    if directory is not None:
-        results = with_nan(read_json(directory / "results.json", {"stopped": ""}))
-        if "stopped" not in results:
-            _show(directory, results, judge_run(directory), console)
-            return 0
     if directory is None:
         choose(config)  # complains early
         prepared = prepare(config)
@@ -98,6 +95,10 @@ def train(config: Config, directory: Path | None, console: Console) -> int:
         (directory / "summary.txt").write_text(f"{prepared.summary}\n", encoding="utf-8")
         so_far = None
     else:
+        results = with_nan(read_json(directory / "results.json", {"stopped": ""}))
+        if "stopped" not in results:
+            _show(directory, results, judge_run(directory), console)
+            return 0
         prepared = prepare_again(config, directory)
         so_far = _so_far(prepared, directory)
     epochs = () if so_far is None else so_far.history
@@ -138,9 +139,7 @@ def _show(
         console.print(results_table(results))
     show(findings, console, passed=False)
     if "stopped" in results:
-        Console(stderr=True, markup=False).print(
-            f"fnn: {results['stopped']}", highlight=False, soft_wrap=True
-        )
+        complain(results["stopped"])
     report = directory / "report.html"
     console.print(f"report: {report}", highlight=False, soft_wrap=True)
 
@@ -156,10 +155,11 @@ def _so_far(prepared: Prepared, directory: Path) -> fnn.Fit | None:
     Raises:
         ConfigError: files that do not fit together.
     """
-    names = [name for name in ("best", "last") if (directory / "checkpoints" / name).is_dir()]
+    names = [name for name in ("best", "last") if checkpoint(directory, name).is_dir()]
     if not names:
         return None
-    states = [load_checkpoint(directory, name, _like(prepared)) for name in names]
+    like = _like(prepared)
+    states = [load_checkpoint(directory, name, like) for name in dict.fromkeys(("best", *names))]
     best, last = states[0], max(states, key=lambda state: int(state.step))  # the end may come between two
     steps = fnn.steps_of_run(len(prepared.data.train.x), epochs=1, batch_size=prepared.settings["batch_size"])
     lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
