@@ -277,11 +277,7 @@ def _columns(rows: Sequence[Mapping[str, Any]], path: Path) -> fnn.Curves:
     }
     if known["loss"] is None:
         hint = nearest("loss", names)
-        raise ConfigError(
-            str(path),
-            "no column holds the training loss (loss or train_loss); there are "
-            f"{', '.join(names) or 'none'}{hint}",
-        )
+        raise ConfigError(str(path), f"no column holds the training loss (loss or train_loss){hint}")
 
     def column(which: str) -> tuple[np.ndarray, list[Mapping[str, Any]]]:
         """The numbers of a column, and the rows that have them."""

@@ -103,11 +103,14 @@ def read_json(path: Path, default: dict[str, Any]) -> dict[str, Any]:
         ConfigError: it is damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return default
     except ValueError as error:
         raise ConfigError(str(path), f"this is not JSON: {error}; the file is damaged") from error
+    if not isinstance(content, dict):
+        raise ConfigError(str(path), "this is not a JSON object; the file is damaged")
+    return content
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -26,7 +26,7 @@ from fnn.data._folds import one_fold
 from fnn.run._build import call_plainly, make_and_values, plain_settings
 from fnn.run._config import Config, ConfigError, all_replaced, check, read
 from fnn.run._diagnose import finite, with_nan
-from fnn.run._directory import choose, create, environment, fingerprint, opened, write_json
+from fnn.run._directory import choose, create, environment, fingerprint, opened, read_json, write_json
 from fnn.run._output import complain
 from fnn.run._prepare import blamed_on, check_ranges, in_file, prepare, prepare_again
 from fnn.run._progress import duration, number, with_error
@@ -326,9 +326,9 @@ class Records(Journal):
         """Read what an earlier process has written."""
         self._lines, self._stage, self._received = directory / "trials.jsonl", stage, received
         self._index = directory / "checkpoints" / f"{stage}.json"
-        written = self._lines.read_text()
-        if written and not written.endswith("\n"):  # a process was killed while it wrote the last line
-            self._lines.write_text(f"{written}\n")
+        written = self._lines.read_bytes()
+        if written and not written.endswith(b"\n"):  # a process was killed while it wrote the last line
+            self._lines.write_bytes(written + b"\n")
         lines = [line for line in read_trials(directory) if line["stage"] == stage]
         self._known: dict[int, list[dict[str, Any]]] = {}
         for line in lines:
@@ -382,9 +382,10 @@ class Records(Journal):
 
     def _read(self) -> dict[str, Any]:
         try:
-            return json.loads(self._index.read_text())
+            about = json.loads(self._index.read_text())
         except (OSError, ValueError):
             return {}
+        return about if isinstance(about, dict) and {"name", "populations"} <= about.keys() else {}
 
     def restored(self, like: Callable[[Trial], Population]) -> Sequence[Population]:
         """See `Journal`."""
@@ -447,14 +448,25 @@ def as_outcome(line: dict[str, Any]) -> Outcome:
     )
 
 
+_NEEDED = {"stage", "trial", "hyperparameters", "point", "parent", "inherited", "epochs", "curve"}
+
+
 def read_trials(directory: Path) -> list[dict[str, Any]]:
-    """The lines of `trials.jsonl`, without one that was cut off while it was written."""
-    lines = []
-    for text in (directory / "trials.jsonl").read_text().splitlines():
+    """The lines of `trials.jsonl`, without one that was cut off while it was written.
+
+    Raises:
+        ConfigError: a line that is none of a search.
+    """
+    lines, path = [], directory / "trials.jsonl"
+    for number_of_line, text in enumerate(path.read_text(errors="replace").splitlines(), 1):
         try:
-            lines.append(json.loads(text))
+            line = json.loads(text)
         except ValueError:
             continue
+        if not isinstance(line, dict) or not line.keys() >= _NEEDED:
+            problem = f"line {number_of_line} does not record a trial; take it out, and that one is trained again"
+            raise ConfigError(str(path), problem)
+        lines.append(line)
     return lines
 
 
@@ -537,7 +549,10 @@ def _breakable(path: str) -> str:
 
 def _show(directory: Path, console: Console) -> int:
     """Print what a finished search found; its exit code."""
-    results = with_nan(json.loads((directory / "results.json").read_text()))
+    path = directory / "results.json"
+    results = with_nan(read_json(path, {}))
+    if not {"trials", "diverged", "epochs", "seconds", "notes", "finalists"} <= results.keys():
+        raise ConfigError(str(path), "this is not what a search found; delete it, and the search ends again")
     console.print(trials_table([*map(as_outcome, _last_lines(directory).values())]))
     console.print(
         f"{results['trials']} trials, {results['diverged']} diverged, {results['epochs']:,} epochs in "

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 import tomllib
 from pathlib import Path
@@ -258,10 +259,10 @@ def test_records_of_other_hyperparameters_are_refused(config, tmp_path, monkeypa
     assert lines_of(directory) == before
 
 
-def test_a_line_that_was_cut_off_is_trained_again(tmp_path):
-    (tmp_path / "trials.jsonl").write_text(
-        '{"trial": 0, "stage": "search", "epochs": 1, "curve": {}}\n{"trial": 1'
-    )
+@pytest.mark.parametrize("fragment", [b'{"trial": 1', b"\xff\x00{"])
+def test_a_line_that_was_cut_off_is_trained_again(searched, tmp_path, fragment):
+    whole = (searched / "trials.jsonl").read_bytes().partition(b"\n")[0]
+    (tmp_path / "trials.jsonl").write_bytes(whole + b"\n" + fragment)
     assert [line["trial"] for line in _search.read_trials(tmp_path)] == [0]
     outcome = outcome_of(Trial(1, {"rate": 0.1}, (0.5,)), [{"loss": 1.0, "score": 0.5}])
     for _ in range(2):  # the next line does not go on with the fragment
@@ -275,8 +276,30 @@ def test_a_damaged_checkpoint_is_none(tmp_path):
     records = _search.Records(tmp_path, "search", [])
     assert records.seconds == 0
     assert records.restored(lambda trial: None) == ()
-    (tmp_path / "checkpoints" / "search.json").write_text('{"count": 1, "na')
-    assert records.restored(lambda trial: None) == ()
+    for damaged in ('{"count": 1, "na', "3", '{"count": 1}'):
+        (tmp_path / "checkpoints" / "search.json").write_text(damaged)
+        assert records.restored(lambda trial: None) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("trials.jsonl", "3\n", "line 1 does not record a trial"),
+        ("trials.jsonl", '\n{"trial": 0}\n', "line 2 does not record a trial"),
+        ("results.json", "", "this is not JSON"),
+        ("results.json", "[]", "this is not a JSON object"),
+        ("results.json", "{}", "this is not what a search found"),
+        ("config.toml", "", "the table [data] is missing"),
+    ],
+)
+def test_a_damaged_search_says_which_file(searched, tmp_path, monkeypatch, capsys, name, content, says):
+    found = tmp_path / "found"
+    shutil.copytree(searched, found)
+    (found / name).write_text(content)
+    code, _, errors = run(monkeypatch, capsys, "search", found)
+    assert code == 2
+    assert says in errors
+    assert name in errors
 
 
 @pytest.mark.parametrize("schedule", [False, True])
