@@ -464,7 +464,7 @@ def read_trials(directory: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
         if not isinstance(line, dict) or not line.keys() >= _NEEDED:
-            problem = f"line {number_of_line} does not record a trial; take it out, and that one is trained again"
+            problem = f"line {number_of_line} does not record a trial; take it out to train that one again"
             raise ConfigError(str(path), problem)
         lines.append(line)
     return lines
