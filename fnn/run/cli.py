@@ -16,7 +16,7 @@ _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.
 
 
 def main() -> None:
-    """Run a command; bad input ends in one sentence and exit code 2, a disk that fails with exit code 1."""
+    """Run a command; bad input ends in one sentence and exit code 2, a disk or memory that fails in 1."""
     # XLA logs two errors for every program that it reads from the compile cache on some CPUs, about features
     # that say what is fast and not what is possible. Its real errors arrive as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -36,6 +36,9 @@ def main() -> None:
             _fail(str(error))
         if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
             _fail(f"{error.strerror}: {error.filename}", 1)
+        if isinstance(error, MemoryError) or "Out of memory" in str(error):  # NumPy's, XLA's
+            words = str(error).partition("\n")[0].rpartition(": ")[2].rstrip(".")
+            _fail(f"the memory does not suffice ({words}); make the batch or the network smaller", 1)
         raise  # a defect, which shows its traceback
 
 

@@ -301,10 +301,28 @@ def test_brackets_in_names_are_no_markup(here, monkeypatch, capsys):
     assert "report: s[/x][red]/report.html" in output
 
 
-def test_a_disk_that_fails_is_one_sentence(here, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "results.json"),
+            "No space left on device: results.json",
+        ),
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 512 bytes.\nMore."),
+            "the memory does not suffice (Out of memory allocating 512 bytes); make the batch or the network smaller",
+        ),
+        (
+            MemoryError("Unable to allocate 2 TiB for an array"),
+            "the memory does not suffice (Unable to allocate 2 TiB for an array); make the batch or the network "
+            "smaller",
+        ),
+    ],
+)
+def test_a_machine_that_fails_is_one_sentence(here, monkeypatch, capsys, error, says):
     def full(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device", "results.json")
+        raise error
 
     monkeypatch.setattr(_train, "write_json", full)
     code, _, errors = in_process(monkeypatch, capsys, "train", "small.toml")
-    assert (code, errors) == (1, "fnn: No space left on device: results.json\n")
+    assert (code, errors) == (1, f"fnn: {says}\n")
