@@ -98,12 +98,12 @@ def _bracket(trials: tuple[Trial, ...], rungs: int, epochs: int, eta: int, numbe
 
 
 def low_losses(outcomes: Sequence[Outcome]) -> set[int]:
-    """The trials that were, after some epoch, among the tenth with the lowest training loss."""
+    """The trials that were, after some epoch, among the tenth with the lowest training loss, if they have any."""
     alive = [outcome for outcome in outcomes if not outcome.diverged]
     count = math.ceil(_LOWEST_LOSSES * len(outcomes))
     found: set[int] = set()
     for epoch in range(max((outcome.epochs for outcome in alive), default=0)):
-        losses = [(o.curve[epoch].get("loss", math.inf), o.trial.number) for o in alive]
+        losses = [(o.curve[epoch]["loss"], o.trial.number) for o in alive if "loss" in o.curve[epoch]]
         found |= {number for _, number in sorted(losses)[:count]}
     return found
 

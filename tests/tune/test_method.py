@@ -172,6 +172,11 @@ def test_low_losses_count_at_any_epoch():
     assert 9 in low_losses(told)
 
 
+def test_without_a_training_loss_nobody_is_protected():
+    told = [Outcome(t, 1, 0.1 * t.number, math.nan, ({"score": 0.1 * t.number},), False) for t in trials(20)]
+    assert low_losses(told) == set()
+
+
 def test_diverged_trials_are_not_continued():
     told = [outcome(t, 1.0, loss=0.0, diverged=t.number < 3) for t in trials(4)]
     assert [t.number for t in survivors(told, 4, low_losses(told))] == [3]
