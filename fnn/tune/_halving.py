@@ -98,7 +98,7 @@ def _bracket(trials: tuple[Trial, ...], rungs: int, epochs: int, eta: int, numbe
 
 
 def low_losses(outcomes: Sequence[Outcome]) -> set[int]:
-    """The trials that were, after some epoch, among the tenth with the lowest training loss, if they have any."""
+    """The trials that were, after some epoch, among the tenth with the lowest training losses."""
     alive = [outcome for outcome in outcomes if not outcome.diverged]
     count = math.ceil(_LOWEST_LOSSES * len(outcomes))
     found: set[int] = set()
