@@ -18,6 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 import fnn
+from fnn._tree import paths
 from fnn.run._config import Config, ConfigError, read
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "chex", "orbax-checkpoint", "pydantic")
@@ -196,11 +197,26 @@ def load_checkpoint(directory: Path, name: str, like: fnn.TrainState) -> fnn.Tra
         )
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), like)
+    wanted = _shapes(target._asdict())
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            return fnn.TrainState(**checkpointer.restore(path, target._asdict()))
+            kept = _shapes(checkpointer.metadata(path).item_metadata.tree)
+            if kept == wanted:
+                return fnn.TrainState(**checkpointer.restore(path, target._asdict()))
     except Exception as error:  # orbax raises a bare Exception where an array's data are damaged
         raise ConfigError("", f"the checkpoint {path} cannot be read: {_first_line(error)}") from error
+    others = [name for name in kept | wanted if kept.get(name) != wanted.get(name)]
+    name = min(others, key=lambda name: (not name.startswith("params/"), name))
+    raise ConfigError(
+        "",
+        f"the checkpoint {path} is of another network: its {name} is {kept.get(name, 'absent')}, that of the "
+        f"config {wanted.get(name, 'absent')}; change {directory / 'config.toml'} back",
+    )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Of each array of a state but its key, of which orbax keeps the numbers."""
+    return {name: tuple(leaf.shape) for name, leaf in paths(tree) if name != "key"}
 
 
 def _first_line(error: Exception) -> str:
