@@ -197,22 +197,24 @@ def check(raw: dict[str, Any], *, name: str = "run") -> Config:
     freeze = _plain(tables["train"].pop("freeze", []), tuple[str, ...], "train.freeze")
     space = _space(tables["search"].pop("space", {}), "") if "search" in raw else []
     _no_others(tables["run"], ("directory",), "run")
-    seed = _plain(raw.get("seed", 0), int, "seed")
+    seed, settings = _plain(raw.get("seed", 0), int, "seed"), tables_of_settings()
     if not 0 <= seed < 2**32:
         raise ConfigError("seed", f"expected an integer from 0 to 2³² − 1, not {seed}")
     return Config(
         seed=seed,
         data=_checked_section(tables["data"], "data set", "data"),
-        split=_checked_arguments(describe(fnn.split), tables["split"], "split"),
+        split=_checked_arguments(settings["split"], tables["split"], "split"),
         model=_checked_section({"use": "serial", **tables["model"]}, "layer", "model"),
         loss=_checked_section(tables["loss"], "loss", "loss"),
         penalties=_checked_list(penalties, "penalty", "loss", "penalties"),
         optimizer=_checked_section(tables["optimizer"], "optimizer", "optimizer"),
-        train=_checked_arguments(_fit(), tables["train"], "train"),
+        train=_checked_arguments(settings["train"], tables["train"], "train"),
         augment=_checked_list(augment, "augmentation", "train", "augment"),
         metrics=_checked_list(metrics, "metric", "train", "metrics"),
         freeze=freeze,
-        search=_checked_arguments(_search(), tables["search"], "search") if "search" in raw else None,
+        search=_checked_arguments(settings["search"], tables["search"], "search")
+        if "search" in raw
+        else None,
         space=tuple(space),
         directory=_plain(tables["run"].get("directory"), str | None, "run.directory"),
         raw=raw,
@@ -221,15 +223,15 @@ def check(raw: dict[str, Any], *, name: str = "run") -> Config:
 
 
 @cache
-def _fit() -> Function:
-    function = describe(fnn.fit)
-    settings = {k: p for k, p in function.parameters.items() if k not in _GIVEN_BY_THE_RUN}
-    return Function(function.name, function.kind, function.call, settings, function.takes_data)
-
-
-@cache
-def _search() -> Function:
-    return describe(search_settings)
+def tables_of_settings() -> dict[str, Function]:
+    """The tables that name no function, each as the one that takes its settings."""
+    fit = describe(fnn.fit)
+    settings = {k: p for k, p in fit.parameters.items() if k not in _GIVEN_BY_THE_RUN}
+    return {
+        "split": describe(fnn.split),
+        "train": Function(fit.name, fit.kind, fit.call, settings, fit.takes_data),
+        "search": describe(search_settings),
+    }
 
 
 # --- checking -------------------------------------------------------------------------------------------

@@ -79,6 +79,8 @@ def test_settings_are_shown_with_their_defaults_and_hyperparameters_are_marked()
     output = CliRunner().invoke(app, ["list"]).output
     assert "\n  adam(learning_rate~, b1~=0.9, b2~=0.999, eps~=1e-08, bias_correction=True)\n" in output
     assert "\n  chain(transforms=[…])\n" in output
+    assert "\n  [train] epochs=10, batch_size=128, standardize=True, patience=None, lsuv=False\n" in output
+    assert "\n  [search] method=random_search, folds=None, seeds=1, " in output
     assert "\n  piecewise(boundaries, values~)\n" in output
     assert "\n  cosine(peak~, steps=…, warmup~=0.0, end~=0.0)\n" in output
     assert "\n  linear(features, bias=True, kernel_init=kaiming, name=None)\n" in output
