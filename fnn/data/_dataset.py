@@ -133,7 +133,10 @@ def _check_finite(array: np.ndarray, where: str) -> None:
 
 def _check_labels(y: np.ndarray, classes: tuple[str, ...], where: str) -> None:
     if y.ndim != 1:
-        raise DataError(f"the labels in {where} have shape {y.shape}; expected one integer for each example")
+        raise DataError(
+            f"the labels in {where} have shape {y.shape}; expected one integer for each example, or floats, "
+            "y.astype(np.float32), where an example has several labels"
+        )
     if not classes:
         raise DataError(
             f"{where} has integer labels but no classes; name the classes, or make the targets floats if it "

@@ -90,7 +90,8 @@ def test_sound_kinds(x, y, classes):
             X,
             Y[:, None],
             CLASSES,
-            r"labels in the training part of mine have shape \(4, 1\); expected one integer",
+            r"labels in the training part of mine have shape \(4, 1\); expected one integer for each example, "
+            "or floats, .* where an example has several labels",
         ),
         (X, Y, (), "has integer labels but no classes; name the classes"),
         (
