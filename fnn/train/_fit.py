@@ -148,7 +148,7 @@ def fit(
     check_splits(data)
     check_fit(make, hyperparameters, data, epochs=epochs, batch_size=batch_size, patience=patience)
     check_seed(seed)
-    check_mesh(mesh)
+    check_mesh(mesh, "data")
     train, validation = data.train, data.validation
     n = len(train.x)
     batch_size = n if batch_size == "all" else batch_size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import jax
 from jax.sharding import AxisType, Mesh, PartitionSpec
@@ -37,12 +37,21 @@ def mesh(
     )
 
 
-def check_mesh(mesh: Mesh | None) -> None:
-    """Raise ValueError where a batch cannot be cut over a mesh as `over_data` does it."""
-    if mesh is not None and ("data" not in mesh.axis_names or set(mesh.axis_types) != {AxisType.Auto}):
+def check_mesh(mesh: Any, axis: Literal["data", "population"]) -> None:
+    """See that work can be cut along an axis of a mesh, if there is one.
+
+    Raises:
+        ValueError: no such axis, or axes of another type than those of `mesh`.
+        TypeError: no mesh.
+    """
+    if mesh is None:
+        return
+    if not isinstance(mesh, Mesh):
+        raise TypeError(f"mesh must be a mesh of devices, such as fnn.mesh({axis}=2), not {mesh!r}")
+    if axis not in mesh.axis_names or set(mesh.axis_types) != {AxisType.Auto}:
         raise ValueError(
-            f"mesh: axes of type Auto are wanted, one of them named data, not {mesh.axis_names} of types "
-            f"{', '.join(kind.name for kind in mesh.axis_types)}; make it by fnn.mesh()"
+            f"mesh: axes of type Auto are wanted, one of them named {axis}, not {mesh.axis_names} of types "
+            f"{', '.join(kind.name for kind in mesh.axis_types)}; make it by fnn.mesh({axis}=…)"
         )
 
 

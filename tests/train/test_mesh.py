@@ -217,11 +217,13 @@ def test_a_run_is_that_of_one_device(devices: int, batch_size: int) -> None:
 def test_a_run_takes_a_mesh_along_which_it_can_cut(axes: Any, kind: AxisType, found: str) -> None:
     shape = (2,) * len(axes)
     mesh = jax.make_mesh(shape, axes, axis_types=(kind,) * len(axes), devices=jax.devices()[: 2 ** len(axes)])
-    message = (
-        f"mesh: axes of type Auto are wanted, one of them named data, not {found}; make it by fnn.mesh()"
-    )
+    message = f"mesh: axes of type Auto are wanted, one of them named data, not {found}; make it by fnn.mesh(data=…)"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         fit(dense, SETTINGS, DATA, epochs=1, batch_size=7, mesh=mesh)
+    with pytest.raises(
+        TypeError, match=r"^mesh must be a mesh of devices, such as fnn.mesh\(data=2\), not 2$"
+    ):
+        fit(dense, SETTINGS, DATA, epochs=1, batch_size=7, mesh=2)
 
 
 def test_any_mesh_with_an_axis_for_the_data_will_do() -> None:
