@@ -23,6 +23,7 @@ class Folds(NamedTuple):
     train: Any  # (folds, n) int32: rows of x
     validation: Any  # (folds, m) int32
     moments: Moments | None  # (folds, channels), of training inputs; None: inputs stay as they are
+    classes: Any  # () int, how many; 0 where targets are none
 
     def fold(self, number: int) -> tuple[Examples, Examples]:
         """The examples that a fold trains on, and those that it is judged by."""
@@ -81,19 +82,21 @@ def stratified_folds(
     dealt = np.delete(order, left_over)
     held = np.sort(dealt.reshape(size, count).T, axis=1)
     train = np.stack([np.setdiff1d(np.arange(len(order)), rows) for rows in held])
-    return _folds(x, y, train, held, standardize)
+    return _folds(x, y, train, held, standardize, len(dataset.classes))
 
 
 def one_fold(splits: Splits, /, *, standardize: bool = True) -> Folds:
     """The split that is there already, as the only fold."""
     x, y = (np.concatenate(pair) for pair in zip(splits.train, splits.validation, strict=True))
     n, m = len(splits.train.x), len(splits.validation.x)
-    return _folds(x, y, np.arange(n)[None], n + np.arange(m)[None], standardize)
+    return _folds(x, y, np.arange(n)[None], n + np.arange(m)[None], standardize, len(splits.classes))
 
 
-def _folds(x: np.ndarray, y: np.ndarray, train: np.ndarray, held: np.ndarray, standardize: bool) -> Folds:
+def _folds(
+    x: np.ndarray, y: np.ndarray, train: np.ndarray, held: np.ndarray, standardize: bool, classes: int
+) -> Folds:
     means = None
     if standardize:
         each = [moments(x[rows]) for rows in train]
         means = Moments(*(np.stack(parts) for parts in zip(*each, strict=True)))
-    return Folds(x, y, train.astype(np.int32), held.astype(np.int32), means)
+    return Folds(x, y, train.astype(np.int32), held.astype(np.int32), means, classes)

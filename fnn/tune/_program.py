@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -40,7 +41,7 @@ class Fixed:
     """Hyperparameters that are no floats: structure, known while a function is traced."""
 
     identity: Any
-    """By which two are equal; see `fnn.tune._space.identity`."""
+    """By which two are equal: the names of the floats beside them, and `fnn.tune._space.identity`."""
     hyperparameters: dict[str, Any] = field(compare=False)
 
 
@@ -144,12 +145,13 @@ class FunctionProgram:
         self, values: Any, mine: Any, replica: Array, epoch: Array, shared: Array
     ) -> tuple[Any, dict[str, Array]]:
         """See `Program`; every trial has the same key, so that hyperparameters make the difference."""
-        score = jnp.asarray(
-            self.train({**self.fixed.hyperparameters, **values}, jax.random.key(shared + replica))
-        )
-        if score.shape != ():
-            raise ValueError(f"train must return one number, the score of a trial, not {score.shape}")
-        return mine, {"score": score.astype(jnp.float32)}
+        score = self.train({**self.fixed.hyperparameters, **values}, jax.random.key(shared + replica))
+        is_number = isinstance(score, Real | Array | np.ndarray | np.bool_) and not jnp.iscomplexobj(score)
+        if not is_number or getattr(score, "shape", ()) != ():
+            is_array = hasattr(score, "dtype")
+            kind = f"{score.dtype} of shape {score.shape}" if is_array else type(score).__name__
+            raise ValueError(f"train must return one number, the score of a trial, not {kind}")
+        return mine, {"score": jnp.asarray(score, jnp.float32)}
 
     def probe(self, values: Any, mine: Any, shared: Array) -> Any:
         """See `Program`: there is no shorter piece."""

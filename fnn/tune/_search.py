@@ -11,11 +11,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from fnn._types import Array, check_range, check_seed
-from fnn.data import Folds, Splits
+from fnn.data import Examples, Folds, Splits
 from fnn.data._folds import one_fold
 from fnn.data._split import check_splits
 from fnn.train import Make, steps_of_run
 from fnn.train._fit import check_fit
+from fnn.train._mesh import check_mesh
 from fnn.tune._engine import Engine, Journal, Plan, SearchProgress, structures_checked
 from fnn.tune._method import Method, Outcome, Trial, random_search, ranked
 from fnn.tune._program import FitProgram, Fixed, FunctionProgram, Shared
@@ -57,7 +58,7 @@ class Training(NamedTuple):
     epochs: int
     replicas: int
     check: Callable[[dict[str, Any]], None] = lambda hyperparameters: None
-    """Raises ValueError for hyperparameters that do not fit."""
+    """Raises ValueError for hyperparameters that do not fit the data or each other."""
 
 
 def training(
@@ -86,9 +87,12 @@ def training(
         ValueError: numbers out of range.
         TypeError: a count that is no integer.
     """
-    if not isinstance(data, Folds):
+    if isinstance(data, Folds):
+        every = Examples(data.x, data.y)  # an example has the same shape in all folds
+        folds, parts = data, Splits(every, every, every, tuple(map(str, range(data.classes))), "folds")
+    else:
         check_splits(data)
-    folds = data if isinstance(data, Folds) else one_fold(data, standardize=standardize)
+        folds, parts = one_fold(data, standardize=standardize), data
     count, examples = folds.train.shape
     steps_of_run(examples, epochs=epochs, batch_size=batch_size)
     size = examples if batch_size == "all" else batch_size
@@ -100,8 +104,8 @@ def training(
         return FitProgram(_Made(make, fixed), size, count, examples), values
 
     def check(hyperparameters: dict[str, Any]) -> None:
-        if isinstance(data, Splits):
-            check_fit(make, hyperparameters, data, epochs=epochs, batch_size=batch_size)
+        values, fixed = _parted(hyperparameters)
+        check_fit(_Made(make, fixed), values, parts, epochs=epochs, batch_size=size)
 
     return Training(plan, Shared(folds, np.uint32(seed)), epochs, count * seeds, check)
 
@@ -141,11 +145,11 @@ def search(
         journal: remembers outcomes from one process to the next.
 
     Raises:
-        TypeError: a method that is none, a space with what is no distribution, or `max_epochs` that is no
-            integer.
-        ValueError: a space, a method, a mesh or numbers that do not fit. Of a `training` on a split data set
-            both ends of every range, and a trial of every structure that a round has, are tried on shapes
-            before anything of it is compiled.
+        TypeError: no function and no `training`, a method or a mesh that is none, a space with what is no
+            distribution, or `max_epochs` that is no integer.
+        ValueError: a space, a method, a mesh or numbers that do not fit. Of a `training` both ends of every
+            range, and a trial of every structure that a round has, are tried on shapes before anything of it
+            is compiled.
 
     >>> import fnn
     >>> def train(hyperparameters, key):
@@ -157,17 +161,20 @@ def search(
     check_seed(seed)
     check_range("max_epochs", max_epochs, at_least=1, integer=True)
     check_range("seconds", seconds, above=0)
-    if mesh is not None and "population" not in mesh.axis_names:
-        raise ValueError("mesh: an axis named population is wanted; make it by fnn.mesh(population=…)")
+    check_mesh(mesh, "population")
     method = method or random_search()
     if not isinstance(method, Method):
         raise TypeError(f"method must be a search method, such as fnn.random_search(), not {_named(method)}")
-    space = space if isinstance(space, Space) else Space(dict(space))
+    space = space if isinstance(space, Space) else Space(space)
     if isinstance(train, Training):
         plan, shared, epochs, replicas, check = train
         space.check_ends(check)
         plan = structures_checked(plan, check)
     else:
+        if not callable(train):
+            raise TypeError(
+                f"train must be a function of hyperparameters and a key, or a training, not {train!r}"
+            )
         if method.stops_early:
             raise ValueError(
                 f"{method.name} trains trials in parts, and a function can only be called as a whole; give "
@@ -212,8 +219,10 @@ class _Made:
         return self.make({**self.fixed.hyperparameters, **values})
 
 
-def _parted(hyperparameters: Mapping[str, Any]) -> tuple[dict[str, float], Fixed]:
+def _parted(hyperparameters: Mapping[str, Any]) -> tuple[dict[str, Any], Fixed]:
     """The floats among hyperparameters, and everything else."""
-    values = {name: value for name, value in hyperparameters.items() if isinstance(value, float)}
+    values = {
+        name: value for name, value in hyperparameters.items() if isinstance(value, float | np.floating)
+    }
     fixed = {name: value for name, value in hyperparameters.items() if name not in values}
-    return values, Fixed(identity(fixed), fixed)
+    return values, Fixed((tuple(values), identity(fixed)), fixed)

@@ -12,6 +12,8 @@ import numpy as np
 
 from fnn._types import check_number
 
+_CHANGE = "; change the space"
+
 
 @dataclass(frozen=True)
 class Distribution:
@@ -42,12 +44,14 @@ def uniform(low: float, high: float) -> Distribution:
 
     Raises:
         ValueError: low is not below high.
+        TypeError: an end that is no number.
 
     >>> uniform(0.0, 0.5).at(0.5)
     0.25
     """
-    _check_order(low, high)
-    return Distribution("uniform", lambda u: low + u * (high - low), (float(low), float(high)))
+    _check_ends(low, high)
+    low, high = float(low), float(high)  # of NumPy or JAX they would be structure
+    return Distribution("uniform", lambda u: low + u * (high - low), (low, high))
 
 
 def log_uniform(low: float, high: float) -> Distribution:
@@ -55,16 +59,17 @@ def log_uniform(low: float, high: float) -> Distribution:
 
     Raises:
         ValueError: low is not above 0, or not below high.
+        TypeError: an end that is no number.
 
     Source: Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 2012.
 
     >>> print(f"{log_uniform(1e-4, 1.0).at(0.5):g}")
     0.01
     """
+    _check_ends(low, high)
     if not low > 0:
         raise ValueError(f"log_uniform needs low above 0, whose logarithm is wanted, not {low}")
-    _check_order(low, high)
-    ends = (float(low), float(high))
+    low, high = ends = float(low), float(high)
 
     def at(u: float) -> float:
         # The ends are exact, whatever the rounding of a power.
@@ -83,9 +88,8 @@ def int_uniform(low: int, high: int) -> Distribution:
     >>> [int_uniform(1, 4).at(u) for u in (0.0, 0.3, 0.99)]
     [1, 2, 4]
     """
-    for name, end in (("low", low), ("high", high)):
-        check_number(name, end, integer=True)
-    _check_order(low, high)
+    _check_ends(low, high, integer=True)
+    low, high = int(low), int(high)
     count = high - low + 1
     return Distribution(
         "int_uniform", lambda u: low + min(count - 1, max(0, int(u * count))), (low, high), count
@@ -95,17 +99,29 @@ def int_uniform(low: int, high: int) -> Distribution:
 def choice(options: Sequence[Any]) -> Distribution:
     """One of several values, which may be anything that a config can hold, with equal probability.
 
+    Args:
+        options: in their order, so not a set. An option may also be a function.
+
     Raises:
-        ValueError: there are none, or a word in place of a list.
+        ValueError: there are none.
+        TypeError: no list, or an option that cannot be told from others by its hash, such as an array.
 
     >>> choice(["adam", "nesterov"]).at(0.7)
     'nesterov'
     """
-    if isinstance(options, str):
-        raise ValueError(f"choice needs a list of options, not {options!r}; for a single one, [{options!r}]")
+    if isinstance(options, str) or not isinstance(options, Sequence | np.ndarray):
+        raise TypeError(f"choice needs a list of options, such as [1, 2], not {options!r}")
     options = tuple(options)
     if not options:
         raise ValueError("choice needs at least one option, not an empty list")
+    for option in options:
+        try:
+            hash(identity(option))
+        except TypeError as error:
+            raise TypeError(
+                f"an option of choice must be hashable, or a list or a dict of such, not {option!r}; of an "
+                "array take array.tolist()"
+            ) from error
     count = len(options)
     return Distribution("choice", lambda u: options[min(count - 1, max(0, int(u * count)))], options, count)
 
@@ -120,7 +136,9 @@ def only_if(path: str, equals: Any, then: Distribution) -> Distribution:
 
     Raises:
         ValueError: the distribution has a condition already.
+        TypeError: `then` is no distribution.
     """
+    _check_distribution("then", then)
     if then.condition is not None:
         raise ValueError("only_if inside only_if: a hyperparameter depends on one other at most")
     return replace(then, condition=(path, equals))
@@ -132,7 +150,7 @@ class Space:
 
     Raises:
         ValueError: an empty space, or a condition on what is not in it.
-        TypeError: what is no distribution.
+        TypeError: what is no distribution, or has no names.
     """
 
     distributions: Mapping[str, Distribution]
@@ -141,14 +159,15 @@ class Space:
 
     def __post_init__(self) -> None:
         """See the class."""
+        if not isinstance(self.distributions, Mapping):
+            raise TypeError(
+                'a space must be a dict of distributions by name, such as {"x": uniform(0.0, 1.0)}, not '
+                f"{self.distributions!r}"
+            )
         if not self.distributions:
             raise ValueError("the space of a search has no hyperparameter; give it at least one")
         for path, distribution in self.distributions.items():
-            if not isinstance(distribution, Distribution):
-                raise TypeError(
-                    f"{path} must be a distribution, such as uniform(0.0, 1.0) or choice([...]), not "
-                    f"{distribution!r}"
-                )
+            _check_distribution(path, distribution)
             if distribution.condition is None:
                 continue
             other, value = distribution.condition
@@ -186,14 +205,13 @@ class Space:
                     parent = self.distributions[other]
                     corner[names.index(other)] = next(u for u in parent.places if parent.at(u) == value)
                 corners.append(corner)
-        checked: set[Any] = set()
-        for corner in corners:
-            hyperparameters = self.at(corner)
-            if identity(hyperparameters) in checked:
-                continue
-            checked.add(identity(hyperparameters))
-            with blamed_on_values(hyperparameters):
-                check(hyperparameters)
+        tried = {identity(hyperparameters): hyperparameters for hyperparameters in map(self.at, corners)}
+        complaints = [_complaint(check, hyperparameters) for hyperparameters in tried.values()]
+        same = len({*map(str, complaints)}) == 1  # whatever the values are, so others would not help
+        for hyperparameters, complaint in zip(tried.values(), complaints, strict=True):
+            if complaint is not None:
+                with blamed_on_values(hyperparameters, "" if same else _CHANGE):
+                    raise complaint
 
     def at(self, point: Sequence[float] | np.ndarray) -> dict[str, Any]:
         """The hyperparameters at a point of the unit cube, without those whose condition does not hold."""
@@ -215,13 +233,22 @@ def identity(value: Any) -> Any:
     return type(value), value
 
 
+def _complaint(check: Callable[[dict[str, Any]], None], hyperparameters: dict[str, Any]) -> ValueError | None:
+    """What a check raises, if it does."""
+    try:
+        check(hyperparameters)
+    except ValueError as error:
+        return error
+    return None
+
+
 @contextmanager
-def blamed_on_values(hyperparameters: Mapping[str, Any]) -> Iterator[None]:
-    """Name the hyperparameters in a complaint about them."""
+def blamed_on_values(hyperparameters: Mapping[str, Any], way_out: str = _CHANGE) -> Iterator[None]:
+    """Name the hyperparameters in a complaint about them, and what to do."""
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"where {all_in_words(hyperparameters)}: {error}; change the space") from error
+        raise ValueError(f"where {all_in_words(hyperparameters)}: {error}{way_out}") from error
 
 
 def all_in_words(hyperparameters: Mapping[str, Any]) -> str:
@@ -234,7 +261,16 @@ def in_words(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _check_order(low: float, high: float) -> None:
+def _check_distribution(name: str, value: Any) -> None:
+    if not isinstance(value, Distribution):
+        raise TypeError(
+            f"{name} must be a distribution, such as uniform(0.0, 1.0) or choice([...]), not {value!r}"
+        )
+
+
+def _check_ends(low: float, high: float, *, integer: bool = False) -> None:
+    for name, end in (("low", low), ("high", high)):
+        check_number(name, end, integer=integer)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"low and high must be finite, not {low} and {high}")
     if not low < high:

@@ -18,6 +18,7 @@ FEW = fnn.Splits(
     DATA.classes,
     "few",
 )
+FOLDS = fnn.stratified_folds(fnn.Dataset(FEW.train, FEW.test, FEW.classes, "few"), count=3)
 SPACE = {"rate": fnn.log_uniform(1e-3, 1e-1), "drop": fnn.uniform(0.0, 0.5)}
 
 
@@ -67,12 +68,10 @@ def test_in_float64_it_equals_it_to_1e_9(how):
 
 
 def test_every_fold_and_seed_equals_its_solo_run():
-    dataset = fnn.Dataset(FEW.train, FEW.test, FEW.classes, "few")
-    folds = fnn.stratified_folds(dataset, count=3)
-    found = searched(fnn.random_search(2), data=folds, seeds=2)
+    found = searched(fnn.random_search(2), data=FOLDS, seeds=2)
     for outcome in found.outcomes:
         histories = [
-            solo(outcome.trial, fnn.Splits(*folds.fold(fold), FEW.test, FEW.classes, "fold"), seed=seed)
+            solo(outcome.trial, fnn.Splits(*FOLDS.fold(fold), FEW.test, FEW.classes, "fold"), seed=seed)
             for seed in (0, 1)
             for fold in range(3)
         ]
@@ -109,8 +108,59 @@ def test_a_function_of_ones_own():
     assert found.best.score == pytest.approx(-((exact - 0.25) ** 2), abs=1e-7)
     with pytest.raises(ValueError, match="successive_halving trains trials in parts"):
         fnn.search(train, space, method=fnn.successive_halving(4))
-    with pytest.raises(ValueError, match=r"must return one number, the score of a trial, not \(2,\)"):
-        fnn.search(lambda h, key: jnp.ones(2) * h["x"], space)
+
+
+@pytest.mark.parametrize(
+    ("returned", "kind"),
+    [
+        (lambda x: x * jnp.ones(2), r"float32 of shape \(2,\)"),
+        (lambda x: x + 1j, r"complex64 of shape \(\)"),
+        (lambda x: 1j, "complex"),
+        (lambda x: None, "NoneType"),
+        (lambda x: {"score": x}, "dict"),
+        (lambda x: (x, 1), "tuple"),
+        (lambda x: "good", "str"),
+    ],
+)
+def test_a_score_is_one_number(returned, kind):
+    with pytest.raises(ValueError, match=f"^train must return one number, the score of a trial, not {kind}"):
+        fnn.search(lambda h, key: returned(h["x"]), {"x": fnn.uniform(0.0, 1.0)}, method=fnn.random_search(2))
+
+
+@pytest.mark.parametrize("returned", [True, np.True_, 1, np.float32(1), np.ones(()), jnp.ones((), bool)])
+def test_a_score_may_be_a_number_of_any_kind(returned):
+    found = fnn.search(lambda h, key: returned, {"x": fnn.uniform(0.0, 1.0)}, method=fnn.random_search(2))
+    assert found.best.score == 1
+
+
+@pytest.mark.parametrize("number", [float, np.float32, jnp.float32])
+def test_ends_of_a_range_may_be_numbers_of_any_kind(number):
+    """And are values of one program."""
+    seen = []
+
+    def train(h, key):
+        seen.append(h)
+        return h["x"] + h["y"] + h["n"]
+
+    low, high = number(0.5), number(1)
+    space = {"x": fnn.uniform(low, high), "y": fnn.log_uniform(low, high)}
+    space |= {"n": fnn.int_uniform(jnp.int32(3), np.int64(4))}
+    fnn.search(train, space, method=fnn.random_search(8))
+    assert [h["n"] for h in seen] in ([3, 4], [4, 3])
+
+
+def test_options_that_are_floats_of_numpy_are_values():
+    seen = []
+    space = {"x": fnn.choice([np.float32(0.5), np.float32(2)])}
+    found = fnn.search(lambda h, key: seen.append(h) or h["x"], space, method=fnn.grid_search())
+    assert len(seen) == 1
+    assert [outcome.score for outcome in found.outcomes] == [0.5, 2]
+
+
+def test_a_value_may_decide_which_others_there_are():
+    space = {"m": fnn.choice([0.0, 0.9]), "x": fnn.only_if("m", 0.9, fnn.uniform(0.0, 1.0))}
+    found = fnn.search(lambda h, key: h["m"] + h.get("x", 5.0), space, method=fnn.grid_search(2))
+    assert [outcome.score for outcome in found.outcomes] == pytest.approx([5.0, 1.15, 1.65])
 
 
 @pytest.mark.parametrize("distribution", [fnn.int_uniform(1, 4), fnn.choice([1, 2, 3, 4])])
@@ -120,23 +170,54 @@ def test_all_hyperparameters_may_be_structure(distribution):
     assert [o.score for o in found.outcomes] == [-o.trial.hyperparameters["n"] for o in found.outcomes]
 
 
+def accuracy(outputs, targets):
+    return jnp.zeros(len(targets))
+
+
+@pytest.mark.parametrize("data", [FEW, FOLDS], ids=["split", "folds"])
 @pytest.mark.parametrize(
     ("space", "message"),
     [
         ({"rate": fnn.uniform(-1.0, -0.5)}, "where rate = -1: learning_rate must be at least 0, not -1.0"),
         ({"drop": fnn.uniform(0.5, 3.0)}, r"where drop = 3: .*dropout rate must be at least 0 and below 1"),
         ({"width": fnn.choice([4, 0])}, r"where width = 0: .*features must be at least 1, not 0; change the"),
+        ({"outputs": fnn.choice([10, 5])}, r"where outputs = 5: .* not \(batch, 5\); change the space$"),
+        # What is so wherever one looks is not the fault of the space.
+        ({"outputs": fnn.choice([5]), "rate": fnn.uniform(0.0, 1.0)}, r"^where .*, not \(batch, 5\)$"),
+        ({"metric": fnn.choice([accuracy])}, "metrics: a metric named accuracy would hide .*; rename it$"),
     ],
 )
-def test_a_range_of_a_training_is_checked_at_its_ends(space, message):
+def test_a_range_of_a_training_is_checked_at_its_ends(data, space, message):
     def make(h):
-        h = {"rate": 0.1, "drop": 0.1, "width": 4, **h}
-        net = fnn.serial(fnn.flatten, fnn.linear(h["width"]), fnn.dropout(h["drop"]), fnn.linear(10))
-        return net, fnn.softmax_cross_entropy, fnn.sgd(h["rate"])
+        h = {"rate": 0.1, "drop": 0.1, "width": 4, "outputs": 10, **h}
+        layers = fnn.linear(h["width"]), fnn.dropout(h["drop"]), fnn.linear(h["outputs"])
+        metrics = (h["metric"],) if "metric" in h else ()
+        net = fnn.serial(fnn.flatten, *layers)
+        return fnn.Task(net, fnn.softmax_cross_entropy, fnn.sgd(h["rate"]), metrics=metrics)
 
-    train = fnn.training(make, fnn.split(fnn.digits(), validation=0.2), epochs=1)
+    train = fnn.training(make, data, epochs=1, batch_size=50)
     with pytest.raises(ValueError, match=message):
         fnn.search(train, space, method=fnn.random_search(2))
+
+
+def test_folds_know_classes_of_which_they_have_no_example():
+    few = FEW.train.y < 8
+    dataset = fnn.Dataset(fnn.Examples(FEW.train.x[few], FEW.train.y[few]), FEW.test, FEW.classes, "few")
+    found = searched(fnn.random_search(1), data=fnn.stratified_folds(dataset, count=2), epochs=1)
+    assert len(found.outcomes) == 1
+
+
+@pytest.mark.parametrize("data", [FEW, FOLDS], ids=["split", "folds"])
+def test_options_of_a_training_may_be_functions_and_schedules(data):
+    def make(h):
+        net = fnn.serial(fnn.flatten, fnn.linear(4), h["activation"], fnn.linear(10))
+        return net, fnn.softmax_cross_entropy, fnn.sgd(h["rate"])
+
+    options = {"activation": [fnn.relu, jnp.tanh], "rate": [0.1, fnn.cosine(0.1, steps=5)]}
+    space = {name: fnn.choice(of) for name, of in options.items()}
+    train = fnn.training(make, data, epochs=1, batch_size=50)
+    found = fnn.search(train, space, method=fnn.grid_search(), how="vmap")
+    assert len({outcome.curve[0]["validation_loss"] for outcome in found.outcomes}) == 4
 
 
 def test_every_structure_of_a_training_is_checked():
@@ -267,8 +348,20 @@ def test_importance_is_the_share_that_a_hyperparameter_explains():
         (lambda: fnn.search(lambda h, key: 0.0, SPACE, seconds=-1), "seconds must be above 0, not -1"),
         (
             lambda: fnn.search(lambda h, key: 0.0, SPACE, mesh=jax.make_mesh((1,), ("data",))),
-            r"^mesh: an axis named population is wanted; make it by fnn.mesh\(population=…\)$",
+            r"^mesh: axes of type Auto are wanted, one of them named population, not \('data',\) of types "
+            r"Explicit; make it by fnn.mesh\(population=…\)$",
         ),
+        (
+            lambda: fnn.search(lambda h, key: 0.0, SPACE, mesh=jax.make_mesh((1, 1), ("data", "population"))),
+            "of types Explicit, Explicit; make it by fnn.mesh",
+        ),
+        (
+            lambda: fnn.search(lambda h, key: 0.0, SPACE, mesh=2),
+            r"^mesh must be a mesh of devices, such as fnn.mesh\(population=2\), not 2$",
+        ),
+        (lambda: fnn.search(5, SPACE), "train must be a function of hyperparameters and a key, .*, not 5"),
+        (lambda: fnn.search(lambda h, key: 0.0, [SPACE]), "a space must be a dict of distributions by name"),
+        (lambda: fnn.search(lambda h, key: 0.0, None), "a space must be a dict of .*, not None"),
         (lambda: fnn.search(lambda h, key: 0.0, {"x": 0.5}), "x must be a distribution, such as uniform"),
         (
             lambda: fnn.search(lambda h, key: 0.0, SPACE, method=fnn.random_search),

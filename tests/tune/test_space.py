@@ -1,5 +1,7 @@
 """Distributions and spaces, by closed forms."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -58,7 +60,19 @@ def test_a_condition():
             lambda: fnn.log_uniform(0.0, 1.0),
             "log_uniform needs low above 0, whose logarithm is wanted, not 0.0",
         ),
+        (lambda: fnn.uniform("0", "1"), "low must be a number, not '0'"),
+        (lambda: fnn.uniform(0, None), "high must be a number, not None"),
+        (lambda: fnn.log_uniform("0", "1"), "low must be a number, not '0'"),
         (lambda: fnn.choice([]), "choice needs at least one option"),
+        (lambda: fnn.choice(5), "choice needs a list of options, such as [1, 2], not 5"),
+        (lambda: fnn.choice({"a"}), "choice needs a list of options, such as [1, 2], not {'a'}"),
+        (lambda: fnn.choice("ab"), "choice needs a list of options, such as [1, 2], not 'ab'"),
+        (
+            lambda: fnn.choice([1, np.ones(1)]),
+            "hashable, or a list or a dict of such, not array([1.]); of an",
+        ),
+        (lambda: fnn.only_if("a", "b", 0.5), "then must be a distribution, such as uniform(0.0, 1.0) or"),
+        (lambda: Space([1]), 'a space must be a dict of distributions by name, such as {"x": uniform(0.0, '),
         (lambda: Space({}), "the space of a search has no hyperparameter"),
         (
             lambda: Space({"a": fnn.only_if("b", 1, fnn.uniform(0, 1))}),
@@ -76,5 +90,5 @@ def test_a_condition():
     ],
 )
 def test_bad_spaces(call, message):
-    with pytest.raises((ValueError, TypeError), match=message.replace("(", r"\(")):
+    with pytest.raises((ValueError, TypeError), match=re.escape(message)):
         call()
