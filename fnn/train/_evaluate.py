@@ -38,7 +38,12 @@ def predict(
 
     Raises:
         ValueError: a batch size below 1, or no inputs.
+        TypeError: no `TrainState`.
     """
+    if not isinstance(state, TrainState):
+        raise TypeError(
+            f"state must be a TrainState, such as result.best of what fit returns, not {type(state).__name__}"
+        )
     check_range("batch_size", batch_size, at_least=1, integer=True)
     check_range("the number of inputs", len(x), at_least=1)
     task = task_at(make, hyperparameters, state.step)
@@ -90,7 +95,15 @@ def evaluate(
 
     Returns:
         `{"loss": …, "accuracy": …}`, scalars.
+
+    Raises:
+        ValueError: see `predict`.
+        TypeError: see `predict`; no `Examples`.
     """
+    if not isinstance(examples, Examples):
+        raise TypeError(
+            f"examples must be fnn.Examples(x, y), such as data.test, not {type(examples).__name__}"
+        )
     outputs = predict(make, hyperparameters, state, examples.x, batch_size=batch_size)
     return score(make, hyperparameters, state, outputs, examples.y)
 

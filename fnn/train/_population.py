@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec
+
+from fnn._types import check_number
 
 How = Literal["vmap", "map"]
 """`"vmap"`: all members in every operation. `"map"`: one member after the other."""
@@ -38,7 +41,7 @@ def over_population(function: Callable[..., Any], /, *, how: How) -> Callable[..
         axis; `shared` is the same for all. A member's numbers are those that it has alone, up to rounding.
 
     Raises:
-        ValueError: another `how`; when called, devices that do not divide the members.
+        ValueError: another `how`; when called, no members, or devices that do not divide them.
 
     >>> import jax.numpy as jnp
     >>> scaled = over_population(lambda factor, x: factor * x.sum(), how="map")
@@ -55,7 +58,13 @@ def over_population(function: Callable[..., Any], /, *, how: How) -> Callable[..
 
     def on_each_device(members: Any, *shared: Any) -> Any:
         groups = jax.sharding.get_abstract_mesh().shape.get("population", 1)
-        count = jax.tree.leaves(members)[0].shape[0]
+        sizes = [np.shape(leaf)[:1] for leaf in jax.tree.leaves(members)]
+        if not sizes or not all(sizes):
+            raise ValueError(
+                "members must be arrays, at least one, with the members as their first axis; these have the "
+                f"shapes {jax.tree.map(np.shape, members)}"
+            )
+        count = sizes[0][0]
         if groups == 1:
             return run(members, *shared)
         if count % groups:
@@ -80,7 +89,12 @@ def fastest(function: Callable[..., Any], members: Any, /, *shared: Any, repeats
         function: see `over_population`; a short piece of the work, such as a few steps, is enough.
         members, shared: its arguments; they are not changed.
         repeats: how often each way is timed, after a first call that compiles; the shortest time counts.
+
+    Raises:
+        ValueError: no repeats.
+        TypeError: repeats that are no integer.
     """
+    check_number("repeats", repeats, at_least=1, integer=True)
     function = jax.jit(function)  # traced once, for both ways
     ways: tuple[How, ...] = ("vmap", "map")
     kept = _kept_answer(function, members, shared)

@@ -30,7 +30,8 @@ def successive_halving(
             good trial to its end earlier, and more often a lesser one as well.
 
     Raises:
-        ValueError: no trials, η below 2, no epochs, or no trials at a time.
+        ValueError: no trials, η below 2, no epochs, no trials at a time, or, when it starts, fewer epochs
+            than `min_epochs`.
         TypeError: a count that is no integer.
 
     Source: Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization",
@@ -42,7 +43,12 @@ def successive_halving(
     check_range("population", population, at_least=1, integer=True)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
-        rungs = _rungs(max(1, epochs // min_epochs), eta)
+        if epochs < min_epochs:
+            raise ValueError(
+                f"successive_halving cannot give its first rung min_epochs={min_epochs}, since whole "
+                f"trainings have {epochs}; give it at most {epochs}, or train longer"
+            )
+        rungs = _rungs(epochs // min_epochs, eta)
         for number, some in enumerate(parts(at_random(space, trials, seed), population)):
             yield from _bracket(some, rungs, epochs, eta, number)
 

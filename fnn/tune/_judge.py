@@ -27,7 +27,15 @@ def judge(
         same_class: how often two training examples share a class.
         reference: the curves of a run twice as wide or twice as long, by which a run without a gap between
             training and validation is told to be too small.
+
+    Raises:
+        TypeError: no `Curves`.
     """
+    if not isinstance(curves, Curves):
+        raise TypeError(
+            f"curves must be fnn.Curves, not {type(curves).__name__}; of the epochs of a fit's history make "
+            "fnn.Curves(steps, loss, accuracy, validation_loss, validation_accuracy, whole_epochs=True)"
+        )
     numbers, evidence = of_curves(curves)
     more, its_evidence = of_watched(watched, same_class)
     numbers, evidence = numbers | more, evidence | its_evidence

@@ -178,7 +178,8 @@ _BEYOND = 0.25  # how far a range is widened then
 def coarse_to_fine(coarse: int = 32, fine: int = 32, zoom: float = 0.3) -> Method:
     """Many short trials over the whole space, then full ones around the best.
 
-    The coarse stage trains for a fifth of the epochs. The fine one draws from a box around the best trial.
+    The coarse stage trains for a fifth of the epochs. The fine one draws from a box around the best trial,
+    and is left out where all have diverged.
     Where that lies on the border of a range, the box reaches beyond it, if such values are allowed: those of
     a config that its functions take; from Python none, but what `Space(distributions, allowed)` says.
 
@@ -204,6 +205,8 @@ def coarse_to_fine(coarse: int = 32, fine: int = 32, zoom: float = 0.3) -> Metho
                 f"{_COARSE}, not {epochs}"
             )
         outcomes = yield Round(at_random(space, coarse, seed), epochs // _COARSE)
+        if all(outcome.diverged for outcome in outcomes):
+            return
         best = ranked(outcomes)[0].trial
         low, high, widened = _box(space, best, zoom)
         points = low + np.random.default_rng([seed, coarse, 1]).random((fine, space.axes)) * (high - low)

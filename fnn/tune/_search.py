@@ -42,6 +42,8 @@ class Search(NamedTuple):
     def best(self) -> Outcome:
         """The trial with the highest score; being the best of many, it is less good than it looks.
 
+        Where all have diverged, which `notes` say, it is one of them, with a score of −∞.
+
         Raises:
             ValueError: no trial was trained, since the budget was too small.
         """
@@ -200,6 +202,8 @@ def search(
         journal=journal,
     )
     outcomes = engine.run(method, space, epochs=epochs, seed=seed)
+    if outcomes and all(outcome.diverged for outcome in outcomes):
+        engine.notes.append("every trial diverged")
     return Search(outcomes, tuple(engine.notes))
 
 

@@ -13,8 +13,8 @@ import pytest
 import softmax_regression
 
 import fnn
-from fnn.data import Examples, Moments
-from fnn.train import Task, TrainState, evaluate, init_state, predict
+from fnn.data import Examples, Moments, Splits
+from fnn.train import Fit, Task, TrainState, evaluate, init_state, predict
 
 RANDOM = np.random.default_rng(9)
 X = RANDOM.normal(size=(13, 3)).astype(np.float32)
@@ -128,6 +128,19 @@ def test_by_default_every_row_is_predicted_once_and_in_order() -> None:
 def test_a_batch_of_none_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         predict(softmax_regression.make, SETTINGS, initial(), X, batch_size=0)
+
+
+@pytest.mark.parametrize(
+    ("state", "examples", "message"),
+    [
+        (Fit(initial(), initial(), 0, ()), Examples(X, Y), "state must be a TrainState, .*, not Fit"),
+        (initial(), (X, Y), r"examples must be fnn.Examples\(x, y\), such as data.test, not tuple"),
+        (initial(), Splits(*[Examples(X, Y)] * 3, tuple("abcd"), "all"), "examples must be .*, not Splits"),
+    ],
+)
+def test_a_run_and_data_as_a_whole_are_refused(state: Any, examples: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        evaluate(softmax_regression.make, SETTINGS, state, examples)
 
 
 def test_arrays_on_the_host_will_do() -> None:

@@ -60,6 +60,11 @@ def test_bad_input():
         pytest.raises(ValueError, match="2 groups of devices cannot share 3 members equally"),
     ):
         fnn.over_population(lambda x: x, how="map")(jnp.arange(3))
+    for members, shapes in (({}, "{}"), ({"a": jnp.ones(3), "b": 1.0}, r"{'a': \(3,\), 'b': \(\)}")):
+        with pytest.raises(ValueError, match=f"as their first axis; these have the shapes {shapes}"):
+            fnn.over_population(lambda x: x, how="vmap")(members)
+    with pytest.raises(ValueError, match="repeats must be at least 1, not 0"):
+        fnn.fastest(lambda x: x, jnp.arange(3.0), repeats=0)
 
 
 class Clock:

@@ -132,6 +132,13 @@ def test_the_step_of_a_mean_is_about_right(every, says):
     assert end.why.endswith(says)
 
 
+def test_what_is_judged_are_curves():
+    with pytest.raises(
+        TypeError, match=r"^curves must be fnn.Curves, not tuple; of the epochs of a fit's history"
+    ):
+        fnn.judge(({"loss": 1.0}, {"loss": 0.5}))
+
+
 def test_a_fast_fall_is_no_spike():
     loss = np.concatenate([[410.0, 46.8, 0.23, 0.012], np.full(40, 0.01)])
     curves = fnn.Curves(STEPS[:44], loss, NONE, NONE, NONE, highest=2.5 * loss)

@@ -126,6 +126,13 @@ def test_a_member_that_diverges_leaves_the_others_as_they_are():
     assert fnn.tune.Search(bad, ()).ranked[-1].trial.number == 0
 
 
+def test_that_all_have_diverged_is_said():
+    found = searched(fixed(math.inf, math.inf))
+    assert found.notes == ("every trial diverged",)
+    assert found.best.score == -math.inf
+    assert not searched(fixed(math.inf, 0.1)).notes
+
+
 def test_members_of_a_population_take_over_their_parents():
     """A child's curve goes on from its parent's, whose first epochs it shares."""
     found = searched(fnn.population_based(4, interval=1))

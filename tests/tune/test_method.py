@@ -105,9 +105,19 @@ def test_coarse_to_fine_widens_where_the_best_lies_on_the_border(allowed, beyond
     assert ("whose rate lies on the border" in fine.note) == beyond
 
 
-def test_coarse_to_fine_needs_epochs():
-    with pytest.raises(ValueError, match="needs at least 5, not 4"):
-        play(fnn.coarse_to_fine(2, 2), by_number, epochs=4)
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (fnn.coarse_to_fine(2, 2), "needs at least 5, not 4"),
+        (
+            fnn.successive_halving(8, 2, min_epochs=9),
+            "its first rung min_epochs=9, .* have 4; give it at most 4",
+        ),
+    ],
+)
+def test_a_first_stage_needs_epochs(method, message):
+    with pytest.raises(ValueError, match=message):
+        play(method, by_number, epochs=4)
 
 
 def test_halving_gives_every_rung_the_same_budget():
@@ -116,7 +126,7 @@ def test_halving_gives_every_rung_the_same_budget():
     assert [trial.number for trial in asked[-1].trials] == [80, 79, 78]
     short = play(fnn.successive_halving(64, eta=4, min_epochs=3), by_number, epochs=20)
     assert [(len(r.trials), r.epochs) for r in short] == [(64, 5), (16, 20)]
-    assert [r.epochs for r in play(fnn.successive_halving(8, 2, min_epochs=9), by_number, epochs=3)] == [3]
+    assert [r.epochs for r in play(fnn.successive_halving(8, 2, min_epochs=3), by_number, epochs=3)] == [3]
 
 
 def test_fewer_at_a_time_are_the_same_trials_in_populations_of_their_own():
@@ -180,7 +190,15 @@ def test_without_a_training_loss_nobody_is_protected():
 def test_diverged_trials_are_not_continued():
     told = [outcome(t, 1.0, loss=0.0, diverged=t.number < 3) for t in trials(4)]
     assert [t.number for t in survivors(told, 4, low_losses(told))] == [3]
-    rounds = fnn.successive_halving(4, 2).rounds(SPACE, 4, 0)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [fnn.successive_halving(4, 2), fnn.coarse_to_fine(4, 2), fnn.population_based(4)],
+    ids=lambda method: method.name,
+)
+def test_a_method_that_stops_early_ends_where_all_have_diverged(method):
+    rounds = method.rounds(SPACE, 5, 0)
     asked = next(rounds)
     with pytest.raises(StopIteration):
         rounds.send([outcome(t, 0.0, diverged=True) for t in asked.trials])
