@@ -82,6 +82,8 @@ class _Search:
             raise ConfigError(
                 config.source, "train.patience: a search says itself when trials end; leave patience out"
             )
+        if directory is not None:
+            _see_that_comparable(config, directory)
         self.base = prepare(config) if directory is None else prepare_again(config, directory)
         self.epochs: int = self.base.settings["epochs"]
         with in_file(config.source):
@@ -183,8 +185,8 @@ class _Search:
             create(directory)
             (directory / "config.toml").write_text(tomli_w.dumps(self.config.raw), encoding="utf-8")
             (directory / "trials.jsonl").touch()
-            about = {**environment(), "data": fingerprint(self.base.data)}
-            write_json(directory / "environment.json", about)
+            about = {"data": fingerprint(self.base.data), "scores": _what_decides(self.config)}
+            write_json(directory / "environment.json", {**environment(), **about})
         console.print(
             f"{directory}: {self.settings.method.name} over {', '.join(self.space.distributions)}; "
             f"{self._judged_by()}",
@@ -307,6 +309,32 @@ class _Search:
             run = json.loads((best / "results.json").read_text())
             results |= {part: run[part] for part in ("validation", "test", "stopped") if part in run}
         return finite({**results, "seconds": round(seconds, 2)})
+
+
+def _what_decides(config: Config) -> dict[str, Any]:
+    """The settings that decide how a trial scores, beside its hyperparameters and the data."""
+    whole = config.to_dict()
+    tables = {name: whole[name] for name in ("model", "loss", "optimizer", "train")}
+    tables["search"] = {name: whole["search"].get(name) for name in ("folds", "seeds")}
+    settings = {f"{table}.{name}": value for table, of in tables.items() for name, value in of.items()}
+    return {"seed": config.seed, **settings}
+
+
+def _see_that_comparable(config: Config, directory: Path) -> None:
+    """See that trials score as they did when the search began, where it has written down what decides that.
+
+    Raises:
+        ConfigError: a setting that has changed since.
+    """
+    now = json.loads(json.dumps(_what_decides(config)))
+    began = read_json(directory / "environment.json", {}).get("scores", now)
+    changed = [key for key in {**began, **now} if began.get(key) != now.get(key)]
+    if changed:
+        raise ConfigError(
+            config.source,
+            f"{', '.join(changed)}: not as when {directory} began, so old and new scores could not be "
+            "compared; put that back, or start the search anew",
+        )
 
 
 def _once(trials: Sequence[Trial]) -> Method:

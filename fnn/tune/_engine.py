@@ -167,6 +167,7 @@ class Engine:
         self._keep = method.stops_early
         whole = PartitionSpec()
         restored = self.journal.restored(self._like)
+        _see_that_as_many([p.mine for p in restored], self.replicas)
         self._stand([p._replace(mine=self._place(p.mine, whole)) for p in restored])
         rounds = method.rounds(space, epochs, seed)
         asked = next(rounds, None)
@@ -471,6 +472,16 @@ def _see_that_alike(kept: Trial, asked: Trial) -> None:
             f"{all_in_words(other)}, so the config or a package has changed since; put it back, or start the "
             "search anew"
         )
+
+
+def _see_that_as_many(kept: Any, replicas: int) -> None:
+    """See that trials were trained as often as they are to be."""
+    for leaf in jax.tree.leaves(kept):
+        if leaf.shape[1] != replicas:
+            raise JournalError(
+                f"every trial was trained {leaf.shape[1]} times, once for each fold and seed, and is now to "
+                f"be trained {replicas} times; take as many folds and seeds again, or start the search anew"
+            )
 
 
 def _close(one: Any, other: Any) -> bool:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import jax
 import pytest
+import tomli_w
 from run_cases import SMALL
 from run_cases import in_process as run
 
 import fnn
 from fnn.run import _search, _search_figures
+from fnn.run._config import override as override_of
 from fnn.run._config import read
 from fnn.run._search_figures import _draw_parallel
 from fnn.tune import Outcome, Trial
@@ -257,6 +259,43 @@ def test_records_of_other_hyperparameters_are_refused(config, tmp_path, monkeypa
     assert error.endswith("has changed since; put it back, or start the search anew\n")
     assert error.count("\n") == 1
     assert lines_of(directory) == before
+
+
+def test_scores_that_could_not_be_compared_are_refused(config, tmp_path, monkeypatch, capsys):
+    """But a search goes on with other finalists, or where an older version has not written down what decides."""
+    directory = tmp_path / "found"
+
+    def interrupted(self, populations, *, must, seconds):
+        raise _search.Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(_search.Records, "border", interrupted)
+    assert run(monkeypatch, capsys, "search", config, f'run.directory="{directory}"')[0] == 143
+    began, about = directory / "config.toml", directory / "environment.json"
+    written = began.read_text()
+
+    def go_on(override):
+        began.write_text(tomli_w.dumps(override_of(tomllib.loads(written), override)))
+        return run(monkeypatch, capsys, "search", directory)
+
+    for key, override in (
+        ("train.batch_size", "train.batch_size=32"),
+        ("train.epochs", "train.epochs=4"),
+        ("model.layers", "model.linear_1.features=7"),
+        ("optimizer.b1", "optimizer.b1=0.8"),
+        ("seed", "seed=1"),
+        ("search.seeds", "search.seeds=2"),
+        ("search.folds", "search.folds=2"),
+    ):
+        code, _, error = go_on(override)
+        assert code == 2
+        assert error == (
+            f"fnn: {began}: {key}: not as when {directory} began, so old and new scores could not be compared; "
+            "put that back, or start the search anew\n"
+        )
+    for override in ("search.finalists=1", "search.fresh_seeds=1", "search.seconds=100", 'search.how="map"'):
+        assert go_on(override)[0] == 143
+    about.write_text(json.dumps({k: v for k, v in json.loads(about.read_text()).items() if k != "scores"}))
+    assert go_on("optimizer.b1=0.8")[0] == 143
 
 
 @pytest.mark.parametrize("fragment", [b'{"trial": 1', b"\xff\x00{"])

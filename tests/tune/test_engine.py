@@ -10,7 +10,7 @@ import pytest
 
 import fnn
 from fnn.tune import Journal, Method, Trial, _engine
-from fnn.tune._engine import outcome_of
+from fnn.tune._engine import JournalError, outcome_of
 from fnn.tune._method import Round
 from fnn.tune._search import Training
 
@@ -328,6 +328,19 @@ def test_a_lost_parent_is_said():
     assert {epochs for _, epochs in journal.outcomes} == {2}
     with pytest.raises(ValueError, match="whose state is lost; start the search anew"):
         searched(fnn.population_based(4, interval=2), epochs=4, space=one_shape, journal=journal)
+
+
+def test_other_replicas_do_not_go_on():
+    """Neither fewer folds or seeds nor more."""
+    journal = Memory()
+    journal.stop_after = 1
+    with pytest.raises(KeyboardInterrupt):
+        searched(fnn.random_search(3), replicas=3, journal=journal)
+    for replicas in (2, 4):
+        with pytest.raises(
+            JournalError, match=f"every trial was trained 3 times, .* now to be trained {replicas} times"
+        ):
+            searched(fnn.random_search(3), replicas=replicas, journal=journal)
 
 
 def test_the_fastest_way_is_measured_once(monkeypatch):
