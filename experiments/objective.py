@@ -37,6 +37,7 @@ def make(h):
 class Losses(NamedTuple):
     """Of every run of some searches; infinite where it diverged."""
 
+    training: np.ndarray  # (seeds, trials, EPOCHS) of each epoch, the mean over its batches
     validation: np.ndarray  # (seeds, trials, EPOCHS) after each epoch
     test: np.ndarray  # (seeds, trials) at the end
 
@@ -49,16 +50,18 @@ def run(x, y, h, seed):
     )
     state = fnn.init_state(make, h, jax.random.key(seed), train.x[:1])
 
-    def loss(state, part):
-        value = fnn.evaluate(make, h, state, part)["loss"]
+    def finite(value):
         return jnp.where(jnp.isfinite(value), value, jnp.inf)
 
-    def epoch(state, number):
-        state, _ = fnn.train_epoch(make, h, state, train, number, batch_size=BATCH)
-        return state, loss(state, held)
+    def loss(state, part):
+        return finite(fnn.evaluate(make, h, state, part)["loss"])
 
-    state, validation = jax.lax.scan(epoch, state, jnp.arange(EPOCHS))
-    return Losses(validation, loss(state, unseen))
+    def epoch(state, number):
+        state, measured = fnn.train_epoch(make, h, state, train, number, batch_size=BATCH)
+        return state, (finite(measured.loss.mean()), loss(state, held))
+
+    state, (training, validation) = jax.lax.scan(epoch, state, jnp.arange(EPOCHS))
+    return Losses(training, validation, loss(state, unseen))
 
 
 @jax.jit
