@@ -1,7 +1,7 @@
 """What the experiments share: a verdict from paired seeds, a table, a figure.
 
 An experiment is a module with one function, `study(seeds=range(5), *, mechanism=True) -> Study`. Without its
-mechanism both sides of the comparison are the same, and no claim may hold.
+mechanism both sides of the comparison are the same, in some studies on other seeds, and no claim may hold.
 """
 
 from __future__ import annotations
@@ -59,6 +59,11 @@ def verdict(claim: str, ahead: Sequence[float], behind: Sequence[float], margin:
             f"a verdict takes two rows of at least 5 seeds, not {ahead.shape} and {behind.shape}"
         )
     return Verdict(claim, ahead - behind, margin)
+
+
+def others(seeds: Sequence[int]) -> tuple[int, ...]:
+    """As many other seeds, for one of two sides that are the same: their difference is then noise, not 0."""
+    return tuple(seed + 1000 for seed in seeds)
 
 
 class Study(NamedTuple):
