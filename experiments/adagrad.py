@@ -42,7 +42,7 @@ def effective(rate, state):
 
 @cache
 def on_digits(name, seeds, steps, tried=RATES):
-    """The best of the rates; its losses and effective rates, (seeds, steps); ln of its last loss, (seeds,)."""
+    """The best rate; its losses and effective rates, (seeds, steps); ln of its last loss, (seeds,)."""
     data = fnn.digits().train
     x, y = fnn.standardize(data.x, fnn.moments(data.x)), jnp.asarray(data.y)
 
