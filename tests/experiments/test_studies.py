@@ -26,7 +26,7 @@ SMALL = {
     "perceptron_xor": {"epochs": 30, "steps": 150},
     "receptive_field": {"layers": 3},
     "batch_norm": {"steps": 80},
-    "selu_deep": {"rates": (1e-3,), "depth": 20, "steps": 80},
+    "selu_deep": {"rates": (1e-3,), "depth": 20, "steps": (80, 120)},
     "activation_signal": {"examples": 100, "depth": 6},
     "activation_training": {"steps": 200, "depth": 2},
     "regularization": {"steps": 1500},
