@@ -1,4 +1,4 @@
-"""Annealing the momentum from 0.5 to 0.99 gains over 0.5 without noise, over 0.99 with batches, not the reverse.
+"""Annealing momentum from 0.5 to 0.99 gains over 0.5 without noise, over 0.99 with batches, not the reverse.
 
 The notes say that optimization "can sometimes benefit a little" from a momentum that rises during training.
 Measured: ln of the training loss of an MLP on digits, each setting at its best rate of one grid, in steps

@@ -3,7 +3,8 @@
 In Rosenbrock's valley, f = (1 - x)² + 100 (y - x²)², and on Beale's plateau, from starting points around the
 usual ones; and a small MLP on Fashion-MNIST at half its size, the mean loss of the last fifth of the batches.
 All rates of one grid and all seeds are one vmapped program for each optimizer; its best rate is the one of
-the lowest mean log loss over the seeds, chosen alike for all. The rate matters more than the optimizer.
+the lowest mean log loss over the seeds, chosen alike for all. Losses below 10⁻¹² count as 10⁻¹², as float32
+rounds smaller ones down to 0. The order of momentum, Nesterov and Adam among each other is not claimed.
 
 Source: the notes, "Optimizer"; Rosenbrock 1960; Beale 1958.
 """
@@ -13,12 +14,13 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
-from claims import Study, publish, verdict
+from claims import Study, others, publish, verdict
 from matplotlib.figure import Figure
 
 import fnn
 
 MARGINS = {"Rosenbrock": 0.5, "Beale": 0.5, "MLP": 0.02}  # how much lower log₁₀ of the loss is than SGD's
+FLOOR = 1e-12
 MAKERS = {f.__name__: f for f in (fnn.sgd, fnn.momentum, fnn.nesterov, fnn.adagrad, fnn.rmsprop, fnn.adam)}
 RATES = 10.0 ** np.arange(-4, 1.1, 0.25)
 
@@ -87,15 +89,17 @@ def measured(name, seeds, load, steps):
     found = {}
     for i, curves in enumerate((*planes, clothes(MAKERS[name], seeds, load().train, steps))):
         last = curves[..., -1] if i < 2 else curves[..., -steps // 5 :].mean(-1)
-        ends = np.log10(np.nan_to_num(last, nan=np.inf) + 1e-20)
+        ends = np.log10(np.maximum(np.nan_to_num(last, nan=np.inf), FLOOR))
         best = ends.mean(1).argmin()
         found[PROBLEMS[i]] = RATES[best], ends[best], curves[best], points[best, 0, :, i % 2]
     return found
 
 
 def study(seeds=range(5), *, mechanism=True, load=fnn.fashion_mnist, steps=300) -> Study:
-    """Compare each with SGD, both at their best rates; without the mechanism, SGD with itself."""
-    found = {name: measured(name, tuple(seeds), load, steps) for name in MAKERS}
+    """Compare each with SGD, both at their best rates; without the mechanism, SGD with SGD on other seeds."""
+    seeds = tuple(seeds)
+    found = {name: measured(name, seeds, load, steps) for name in MAKERS}
+    again = None if mechanism else measured("sgd", others(seeds), load, steps)
     figure = Figure(figsize=(9.5, 3.5), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1)
     *planes, curves = figure.subplots(1, 3)
@@ -123,7 +127,7 @@ def study(seeds=range(5), *, mechanism=True, load=fnn.fashion_mnist, steps=300) 
         verdict(
             f"{problem}: {name} gets below SGD, in powers of 10",
             found["sgd"][problem][1],
-            found[name if mechanism else "sgd"][problem][1],
+            (again or found[name])[problem][1],
             margin,
         )
         for problem, margin in MARGINS.items()
