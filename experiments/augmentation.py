@@ -2,9 +2,8 @@
 
 A network learns from 30 to 1000 digits, in the same number of steps; each batch is shifted by up to half a
 pixel, or mirrored, or stays as it is. Measured: the accuracy on 797 other digits by the same writers. With
-1000 examples shifts cost accuracy: the digits already show most of what there is, while the network has more
-to learn in as many steps, from images that interpolation blurs. The notes name changes without a condition;
-mirroring, which no writer does, costs accuracy however few the data are.
+1000 examples shifts cost accuracy in these 1000 steps, which says nothing of longer runs. The notes name
+changes without a condition; mirroring, which no writer does, costs accuracy however few the data are.
 
 Source: Simard, Steinkraus and Platt 2003, "Best Practices for Convolutional Neural Networks Applied to Visual
 Document Analysis"; the notes, "Data Augmentation".
