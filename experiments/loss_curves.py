@@ -11,7 +11,8 @@
   of the fall; a straight line has 0.2, an exponential 0.15, a cliff 1.
 
 All on a network with 3 hidden layers on digits. The rates are tried with Adam, the initial values with SGD:
-Adam's steps do not depend on the size of the gradient, so that it leaves the saddle at once.
+Adam's steps do not depend on the size of the gradient, so that it leaves the saddle at once. The table has
+means over the seeds, the figure shows the first seed.
 
 Source: the notes, "Hyperparameter Optimization"; Stanford's CS231n, "Neural Networks Part 3: Learning and
 Evaluation", which draws the first three.

@@ -1,9 +1,9 @@
-"""An output sees as many pixels as the formula says, and hardly any at the border of what it sees.
+"""An output sees as many pixels as the formula says, and mostly those in the middle half of what it sees.
 
 Size = 1 + Σ (kₗ - 1) dₗ ∏_{i<l} sᵢ over layers of window k, dilation d and stride s; the notes' 1 + L (K - 1)
 is that of L layers without strides and dilations. Measured: the input pixels that the gradient of one inner
 output reaches, with positive kernels, in random networks of convolutions and pools; and how that gradient is
-spread: it is largest in the middle and falls like a Gaussian, so the effective field is far smaller.
+spread: the middle half of its width holds more than half of it, so the effective field is smaller.
 
 Source: Araujo et al. 2019, "Computing Receptive Fields of Convolutional Neural Networks"; Luo et al. 2016,
 "Understanding the Effective Receptive Field"; the notes, "Convolution Layer".
