@@ -74,39 +74,45 @@ def tried(batch_norm: bool, seeds: tuple[int, ...], steps: int, batch: int, sett
     return np.log10(np.clip(np.nan_to_num(losses, nan=10.0), 1e-6, 10.0)), gaps
 
 
-def study(seeds=range(5), *, mechanism=True, steps=200) -> Study:
+def study(seeds=range(5), *, mechanism=True, rates=RATES, scales=SCALES, steps=200) -> Study:
     """Compare a network with batch norm and without; without the mechanism, two without, of other seeds."""
-    seeds, settings = tuple(seeds), tuple(product(RATES, SCALES))
+    seeds, settings = tuple(seeds), tuple(product(rates, scales))
     on, off = "with batch norm", "without"
     sides = {on: (mechanism, seeds if mechanism else others(seeds)), off: (False, seeds)}
     found = {name: tried(*side, steps, 64, settings) for name, side in sides.items()}
     gaps = {batch: tried(*sides[on], steps, batch, (MIDDLE,))[1][0] for batch in (4, 64)}
     at, best, by_rate, by_scale = {}, {}, {}, {}
     for name, (losses, _) in found.items():
-        losses = losses.reshape(len(RATES), len(SCALES), -1)
+        losses = losses.reshape(len(rates), len(scales), -1)
         i, j = np.unravel_index(losses.mean(2).argmin(), losses.shape[:2])
         at[name], best[name], by_rate[name], by_scale[name] = (i, j), losses[i, j], losses[:, j], losses[i]
 
-    def decades(found, points):
-        return {name: (loss < np.log10(GOOD)).sum(0) / points for name, loss in found.items()}
+    def decades(found, tried):
+        width = np.log10(tried[1] / tried[0])
+        return {name: (loss < np.log10(GOOD)).sum(0) * width for name, loss in found.items()}
 
-    rates, scales = decades(by_rate, 4), decades(by_scale, 2)  # points of the grid in each decade
+    of_rates, of_scales = decades(by_rate, rates), decades(by_scale, scales)
     table = [
         {
             "network": name,
-            "best rate": float(RATES[at[name][0]]),
-            "best scale": float(SCALES[at[name][1]]),
+            "best rate": float(rates[at[name][0]]),
+            "best scale": float(scales[at[name][1]]),
             "log10 of the best loss": float(best[name].mean()),
-            "decades of rates": float(rates[name].mean()),
-            "decades of scales": float(scales[name].mean()),
+            "decades of rates": float(of_rates[name].mean()),
+            "decades of scales": float(of_scales[name].mean()),
         }
         for name in sides
     ]
     verdicts = [
         verdict("log10 of the loss is lower with batch norm", best[off], best[on], FASTER),
-        verdict("more decades of learning rates train with batch norm", rates[on], rates[off], RATES_WIDER),
         verdict(
-            "more decades of initial scales train with batch norm", scales[on], scales[off], SCALES_WIDER
+            "more decades of learning rates train with batch norm", of_rates[on], of_rates[off], RATES_WIDER
+        ),
+        verdict(
+            "more decades of initial scales train with batch norm",
+            of_scales[on],
+            of_scales[off],
+            SCALES_WIDER,
         ),
         verdict(
             "training exceeds evaluation by more nats in batches of 4 than of 64", gaps[4], gaps[64], GAP
@@ -116,7 +122,7 @@ def study(seeds=range(5), *, mechanism=True, steps=200) -> Study:
     for axes, found, grid_, label in zip(
         figure.subplots(1, 2),
         (by_rate, by_scale),
-        (RATES, SCALES),
+        (rates, scales),
         ("learning rate", "initial scale"),
         strict=True,
     ):

@@ -9,7 +9,7 @@ notes, "Babysitting the learning process".
 """
 
 import numpy as np
-from claims import Study, publish, verdict
+from claims import Study, others, publish, verdict
 from matplotlib.figure import Figure
 from objective import EPOCHS, SPACE, chosen, random_losses, random_trials, trained
 
@@ -36,7 +36,7 @@ def study(seeds=range(10, 40), *, mechanism=True) -> Study:
         ]
         fine.append(rounds.send(told).trials)
     if not mechanism:
-        fine = [row[:FINE] for row in random_trials(COARSE, [seed + 1000 for seed in seeds])]
+        fine = [row[:FINE] for row in random_trials(COARSE, others(seeds))]
     second = trained(fine, seeds)
     found = {"coarse to fine": np.log(chosen(second)), "random search": np.log(chosen(first))}
     table = [

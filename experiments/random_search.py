@@ -10,7 +10,7 @@ optimization".
 """
 
 import numpy as np
-from claims import Study, publish, verdict
+from claims import Study, others, publish, verdict
 from matplotlib.figure import Figure
 from objective import EPOCHS, NAMES, SPACE, chosen, random_losses, random_trials, trained
 
@@ -29,12 +29,13 @@ def shifted_grid(points, seed):
 
 
 def study(seeds=range(10, 40), *, mechanism=True, points=3) -> Study:
-    """Compare both; without the mechanism the grid is a random search too, the very same."""
+    """Compare both; without the mechanism the grid is a random search too, of other trials."""
     seeds = tuple(seeds)
     random = random_trials(points**SPACE.axes, seeds)
-    grid = [shifted_grid(points, seed) for seed in seeds] if mechanism else random
-    losses = {"random": random_losses(len(random[0]), seeds)}
-    losses["grid"] = trained(grid, seeds) if mechanism else losses["random"]
+    grid = [shifted_grid(points, seed) for seed in seeds]
+    if not mechanism:
+        grid = random_trials(points**SPACE.axes, others(seeds))
+    losses = {"random": random_losses(len(random[0]), seeds), "grid": trained(grid, seeds)}
     found = {name: np.log(chosen(each)) for name, each in losses.items()}
     shares = [
         importance(

@@ -25,7 +25,11 @@ SMALL = {
     "linear_templates": {"load": fnn.digits, "steps": 100},
     "perceptron_xor": {"epochs": 30, "steps": 150},
     "receptive_field": {"layers": 3},
-    "batch_norm": {"steps": 80},
+    "batch_norm": {
+        "rates": 10.0 ** np.arange(-1, 1.6, 0.5),
+        "scales": 10.0 ** np.arange(-1.5, 2),
+        "steps": 80,
+    },
     "selu_deep": {"rates": (1e-3,), "depth": 20, "steps": (80, 120)},
     "activation_signal": {"examples": 100, "depth": 6},
     "activation_training": {"steps": 200, "depth": 2},
