@@ -29,7 +29,8 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
     `momentum` is the weight of the old value, as in Flax and Keras; PyTorch's `momentum` is the weight of
     the new one. The running variance takes the unbiased variance of the batch, m / (m − 1) · Var, as the
     paper and PyTorch do; Flax and Keras average the biased one. A batch of which the mask leaves a
-    single value for each channel has none, and leaves the running variance as it is.
+    single value for each channel has none, and leaves the running variance as it is; one of which it leaves
+    nothing leaves the running mean as well.
 
     Args:
         momentum: from 0 (the last batch only) to 1 (never updated).
@@ -78,7 +79,7 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
         unbiased = jnp.where(count > 1, var * count / jnp.maximum(count - 1, 1), state["var"])
         weight = jnp.asarray(momentum, mean.dtype)
         return y, {
-            "mean": weight * state["mean"] + (1 - weight) * mean,
+            "mean": weight * state["mean"] + (1 - weight) * jnp.where(count > 0, mean, state["mean"]),
             "var": weight * state["var"] + (1 - weight) * unbiased,
         }
 

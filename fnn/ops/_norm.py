@@ -6,6 +6,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from fnn._types import Array
@@ -56,10 +57,23 @@ def batch_moments(x: Array, mask: Array | None = None, /) -> tuple[Array, Array,
         mean (C,), var (C,) and the scalar m, in float32 at least.
 
     Raises:
-        ValueError: a batch without values.
+        ValueError: a batch without values, or of fewer axes; a mask of another shape or type.
     """
+    pivot, shift, variance, count = _moments(x, mask)
+    return pivot + shift, variance, count
+
+
+def _moments(x: Array, mask: Array | None) -> tuple[Array, Array, Array, Array]:
+    """The mean as a value of each channel and how far it is from that, then variance and count."""
+    if x.ndim < 2:
+        raise ValueError(f"the moments of a batch are of (batch, …, channels), got shape {x.shape}")
     if x.size == 0:
         raise ValueError(f"a batch without values has no mean, got shape {x.shape}; leave empty batches out")
+    if mask is not None and (np.shape(mask), getattr(mask, "dtype", None)) != (x.shape[:1], bool):
+        raise ValueError(
+            f"a mask is an array of {x.shape[0]} booleans, one for each example, got "
+            f"{getattr(mask, 'dtype', type(mask).__name__)} of shape {np.shape(mask)}"
+        )
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     # The first value of each channel, summed out: indexing would gather a batch that is cut over devices.
     first = jnp.arange(x.shape[0]) == (0 if mask is None else jnp.argmax(mask))
@@ -74,7 +88,7 @@ def batch_moments(x: Array, mask: Array | None = None, /) -> tuple[Array, Array,
     offset = x - pivot
     shift = mean(offset)
     variance = mean(jnp.square(offset - shift))
-    return (pivot + shift).reshape(-1), variance.reshape(-1), count
+    return pivot.reshape(-1), shift.reshape(-1), variance.reshape(-1), count
 
 
 def batch_norm(
@@ -131,24 +145,24 @@ def batch_norm_train(
 def _normalised(
     x: Array, scale: Array, bias: Array, mask: Array | None, eps: float
 ) -> tuple[Array, Array, Array, Array]:
-    mean, var, count = batch_moments(x, mask)
-    return batch_norm(x, scale, bias, mean, var, eps=eps), mean, var, count
+    return _forward(x, scale, bias, mask, eps)[0]
 
 
 def _forward(
     x: Array, scale: Array, bias: Array, mask: Array | None, eps: float
 ) -> tuple[tuple[Array, Array, Array, Array], tuple]:
     # Not by `_normalised`, which lets no gradient through the moments: a second derivative needs it.
-    mean, var, count = batch_moments(x, mask)
-    y = batch_norm(x, scale, bias, mean, var, eps=eps)
-    return (y, mean, var, count), (x, scale, bias, mask, eps, mean, var, count)
+    pivot, shift, var, count = _moments(x, mask)
+    # Relative to the pivot: the mean itself, rounded, may be a good part of a deviation off.
+    y = _as_float(batch_norm(x - per_channel(pivot, x.ndim), scale, bias, shift, var, eps=eps), x)
+    return (y, pivot + shift, var, count), (x, scale, bias, mask, eps, pivot, shift, var, count)
 
 
 def _backward(inputs: tuple, cotangents: tuple[Array, Array, Array, Array]) -> tuple:
-    x, scale, bias, mask, eps, mean, var, count = inputs
-    dy = cotangents[0].astype(mean.dtype)
+    x, scale, bias, mask, eps, pivot, shift, var, count = inputs
+    dy = cotangents[0].astype(var.dtype)
     root = lax.rsqrt(var + eps)
-    normal = (x - per_channel(mean, x.ndim)) * per_channel(root, x.ndim)
+    normal = (x - per_channel(pivot, x.ndim) - per_channel(shift, x.ndim)) * per_channel(root, x.ndim)
     d_bias, d_scale = _channel_sums(dy), _channel_sums(dy * normal)
     through_moments = per_channel(d_bias / count, x.ndim) + normal * per_channel(d_scale / count, x.ndim)
     dx = per_channel(scale * root, x.ndim) * (dy - _where(mask, through_moments))

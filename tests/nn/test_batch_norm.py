@@ -151,7 +151,7 @@ def test_an_empty_batch_is_refused(shape):
     assert net.apply(learned(), state, jnp.ones(shape))[0].shape == shape
 
 
-def test_one_example_that_counts_has_a_mean_and_no_variance():
+def test_one_example_that_counts_has_a_mean_and_no_variance_and_none_has_neither():
     rows = jnp.array([[1.0, 2.0, 3.0], [9.0, 9.0, 9.0]])
     state = {"mean": jnp.zeros(3), "var": jnp.ones(3)}
     net, mask = nn.batch_norm(momentum=0.5), jnp.array([True, False])
@@ -159,6 +159,8 @@ def test_one_example_that_counts_has_a_mean_and_no_variance():
     np.testing.assert_allclose(y[0], learned()["bias"], rtol=1e-6)
     np.testing.assert_allclose(state["mean"], [0.5, 1, 1.5])
     np.testing.assert_array_equal(state["var"], [1, 1, 1])
+    _, kept = net.apply(learned(), state, rows, train=True, mask=jnp.zeros(2, bool))
+    jax.tree.map(np.testing.assert_array_equal, kept, state)
 
 
 # Masks.
@@ -230,11 +232,12 @@ def test_the_mask_reaches_a_norm_inside_a_network():
 
 @each_shape
 @pytest.mark.parametrize("mask", [None, MASKS["padded at the end"], MASKS["padded in front"]])
-def test_a_large_mean_costs_no_precision(shape, mask):
-    """E[x²] − E[x]² in float32 is off by whole units here."""
+@pytest.mark.parametrize("mean", [1e4, 1e6])
+def test_a_large_mean_costs_no_precision(shape, mask, mean):
+    """E[x²] − E[x]² in float32 is off by whole units here, and 1e6 itself is rounded to a sixteenth."""
     shape = (60, *shape[1:])
     real = np.ones(60, bool) if mask is None else np.repeat(mask, 10).astype(bool)
-    x = (np.random.default_rng(0).normal(size=shape) + 1e4).astype(np.float32)
+    x = (np.random.default_rng(0).normal(size=shape) + mean).astype(np.float32)
     x[~real] = 0
     ones, zeros = jnp.ones(3), jnp.zeros(3)
     net = nn.batch_norm(momentum=0.0)
@@ -245,7 +248,7 @@ def test_a_large_mean_costs_no_precision(shape, mask):
         train=True,
         mask=None if mask is None else jnp.asarray(real),
     )
-    np.testing.assert_allclose(y[real], expected_output(x[real], ones, zeros), atol=1e-2)
+    np.testing.assert_allclose(y[real], expected_output(x[real], ones, zeros), atol=1e-5)
     np.testing.assert_allclose(state["mean"], rows(x[real]).mean(0), rtol=1e-6)
     np.testing.assert_allclose(state["var"], rows(x[real]).var(0, ddof=1), rtol=1e-3)
 
@@ -351,6 +354,21 @@ def test_batch_moments():
         np.testing.assert_allclose(mean, rows(kept).mean(0), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(var, rows(kept).var(0, ddof=0), rtol=1e-5)
         assert count == len(kept) * 20
+
+
+@pytest.mark.parametrize(
+    ("x", "mask", "problem"),
+    [
+        ((6, 3), np.ones(1, bool), r"a mask is an array of 6 booleans, .* got bool of shape \(1,\)"),
+        ((6, 3), np.ones((6, 1), bool), r"of 6 booleans, one for each example, got bool of shape \(6, 1\)"),
+        ((6, 3), np.ones(6, np.float32), r"of 6 booleans, one for each example, got float32 of shape \(6,\)"),
+        ((6, 3), [True] * 6, r"of 6 booleans, one for each example, got list of shape \(6,\)"),
+        ((6,), None, r"the moments of a batch are of \(batch, …, channels\), got shape \(6,\)"),
+    ],
+)
+def test_moments_of_what_does_not_fit_are_refused(x, mask, problem):
+    with pytest.raises(ValueError, match=problem):
+        ops.batch_moments(jnp.ones(x), mask)
 
 
 def test_another_number_of_channels_is_refused():

@@ -268,9 +268,10 @@ def test_a_mean_of_ten_thousand_deviations_in_float32(shape, masked, form):
 
     x, cotangent = np.float64(x), np.float64(cotangent)
     want_dx, want_dscale, _ = normalise_gradients(x, scale, cotangent, 1e-5, mask)
-    np.testing.assert_allclose(y[real], normalise(x, scale, bias, 1e-5, mask)[real], rtol=0, atol=1e-2)
-    np.testing.assert_allclose(dx[real], want_dx[real], rtol=0, atol=1e-2)
-    np.testing.assert_allclose(dscale, want_dscale, rtol=0, atol=1e-2 * np.sqrt(cotangent.size))
+    atol = 1e-2 if form is by_parts else 1e-5  # the mean that the parts hand on is rounded
+    np.testing.assert_allclose(y[real], normalise(x, scale, bias, 1e-5, mask)[real], rtol=0, atol=atol)
+    np.testing.assert_allclose(dx[real], want_dx[real], rtol=0, atol=atol)
+    np.testing.assert_allclose(dscale, want_dscale, rtol=0, atol=atol * np.sqrt(cotangent.size))
 
 
 # --- Dropout.
