@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Annotated, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Array = jax.Array
@@ -31,6 +32,11 @@ changed without compiling again; any other argument is structure."""
 
 Initializer = Callable[[jax.Array, Shape, Any], jax.Array]
 """`initializer(key, shape, dtype)` draws the initial values of one parameter."""
+
+
+def as_float(x: Array) -> Array:
+    """The same values in a dtype that can hold what is between 0 and 1: their own, or float32 of integers."""
+    return jnp.asarray(x, jnp.result_type(x, float))
 
 
 def check_range(

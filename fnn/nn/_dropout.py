@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from fnn import ops
-from fnn._types import Array, Hyperparameter, Key, Params, State, check_range, known_number
+from fnn._types import Array, Hyperparameter, Key, Params, State, as_float, check_range, known_number
 from fnn.nn._layer import Layer, check_train
 
 
@@ -18,7 +18,8 @@ def dropout(rate: Hyperparameter = 0.5, *, inverted: bool = True, name: str | No
 
     At test time it is the identity: this is inverted dropout. The original, `inverted=False`, scales nothing
     in training and every unit by 1 − rate at test time: the same expected value, more work in prediction.
-    `rate` is the fraction dropped; the notes' p is the fraction kept, p = 1 − rate.
+    `rate` is the fraction dropped; the notes' p is the fraction kept, p = 1 − rate. What is scaled is float32
+    where the input holds integers.
 
     Args:
         rate: 0 ≤ rate < 1; a traced scalar is as good as a number.
@@ -34,6 +35,7 @@ def dropout(rate: Hyperparameter = 0.5, *, inverted: bool = True, name: str | No
     def at_test_time(x: Array) -> Array:
         if inverted:
             return x
+        x = as_float(x)
         return x * (1 - jnp.asarray(rate, jnp.promote_types(x.dtype, jnp.float32))).astype(x.dtype)
 
     return _stochastic("dropout", partial(ops.dropout, inverted=inverted), rate, name, at_test_time)

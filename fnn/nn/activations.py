@@ -10,7 +10,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from fnn._types import Array, Hyperparameter, known_number
+from fnn._types import Array, Hyperparameter, as_float, known_number
 
 
 def heaviside(x: Array, /) -> Array:
@@ -30,7 +30,7 @@ def sigmoid(x: Array, /) -> Array:
     Saturates at 0 and 1, where it kills the gradient, which is at most ¼; its outputs are all positive, so
     not zero-centred; needs an exponential.
     """
-    return jax.nn.sigmoid(x)
+    return jax.nn.sigmoid(as_float(x))
 
 
 def tanh(x: Array, /) -> Array:
@@ -119,6 +119,7 @@ def gelu(x: Array, /, *, approximate: bool = False) -> Array:
 
     Source: Hendrycks and Gimpel (2016), "Gaussian Error Linear Units".
     """
+    x = as_float(x)
     if not approximate:
         return jax.nn.gelu(x, approximate=False)
     inner = jnp.where(jnp.abs(x) < 30, x, 30 * jnp.sign(x))  # beyond, Φ is 0 or 1, and x³ would overflow
@@ -134,7 +135,7 @@ def silu(x: Array, /) -> Array:
     Source: Elfwing, Uchibe and Doya (2018), "Sigmoid-Weighted Linear Units"; Ramachandran, Zoph and Le
     (2017), "Searching for Activation Functions".
     """
-    return jax.nn.silu(x)
+    return jax.nn.silu(as_float(x))
 
 
 def softplus(x: Array, /) -> Array:
@@ -150,12 +151,12 @@ def softmax(x: Array, /) -> Array:
 
     `softmax_cross_entropy` takes scores: a network that ends in softmax applies it twice.
     """
-    return jax.nn.softmax(x)
+    return jax.nn.softmax(as_float(x))
 
 
 def log_softmax(x: Array, /) -> Array:
     """The logarithm of `softmax`, xⱼ − ln Σₖ e^{xₖ}, without leaving the logarithm."""
-    return jax.nn.log_softmax(x)
+    return jax.nn.log_softmax(as_float(x))
 
 
 def _like(x: Array, name: str, hyperparameter: Hyperparameter) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fnn._types import Array, Hyperparameter, Key, Shape, check_range
+from fnn._types import Array, Hyperparameter, Key, Shape, as_float, check_range
 
 
 def dropout(key: Key, x: Array, /, rate: Hyperparameter, *, inverted: bool = True) -> Array:
@@ -19,6 +19,9 @@ def dropout(key: Key, x: Array, /, rate: Hyperparameter, *, inverted: bool = Tru
         x: any shape.
         rate: 0 ≤ rate < 1, a number or a traced scalar.
         inverted: whether the others are scaled; if not, scale by 1 − rate at test time.
+
+    Returns:
+        The shape and dtype of `x`; float32 where that is an integer.
 
     Source: Srivastava et al. (2014), "Dropout".
     """
@@ -34,6 +37,9 @@ def spatial_dropout(key: Key, x: Array, /, rate: Hyperparameter) -> Array:
         key: decides which feature maps of which examples are dropped.
         x: (N, …, C) with at least one spatial axis.
         rate: 0 ≤ rate < 1, a number or a traced scalar.
+
+    Returns:
+        The shape and dtype of `x`; float32 where that is an integer.
 
     Raises:
         ValueError: an input without a spatial axis.
@@ -66,9 +72,12 @@ def alpha_dropout(key: Key, x: Array, /, rate: Hyperparameter) -> Array:
         x: any shape.
         rate: 0 ≤ rate < 1, a number or a traced scalar.
 
+    Returns:
+        The shape and dtype of `x`; float32 where that is an integer.
+
     Source: Klambauer et al. (2017), "Self-Normalizing Neural Networks", section 3.
     """
-    keep = _keep(x, rate)
+    x, keep = as_float(x), _keep(x, rate)
     kept = jax.random.bernoulli(key, keep, x.shape)
     a = (keep + _SATURATED**2 * keep * (1 - keep)) ** -0.5
     b = -a * (1 - keep) * _SATURATED
@@ -77,7 +86,7 @@ def alpha_dropout(key: Key, x: Array, /, rate: Hyperparameter) -> Array:
 
 def _dropped(key: Key, x: Array, rate: Hyperparameter, shape: Shape, inverted: bool) -> Array:
     """One decision for each element of `shape`, which broadcasts to that of x."""
-    keep = _keep(x, rate)
+    x, keep = as_float(x), _keep(x, rate)
     kept = jax.random.bernoulli(key, keep, shape)
     # Times 1 / keep: a division is put behind a branch, mispredicted at random: ten times slower on CPU.
     return jnp.where(kept, (x * (1 / keep)).astype(x.dtype) if inverted else x, jnp.zeros_like(x))

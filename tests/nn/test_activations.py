@@ -128,3 +128,21 @@ def test_settings_may_be_traced_and_do_not_change_the_dtype(function, setting, e
 @pytest.mark.parametrize("function", [nn.leaky_relu, nn.elu])
 def test_settings_are_not_rounded_to_the_integers_of_the_input(function):
     np.testing.assert_allclose(function(jnp.array([-2, 2]), 0.3), function(jnp.array([-2.0, 2.0]), 0.3))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, bool])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", *(name for name in CASES if name != "relu")])
+def test_integers_become_floats(name, dtype):
+    """Those of a byte would wrap around."""
+    function = {"softmax": nn.softmax, "log_softmax": nn.log_softmax, **CASES}[name]
+    x = np.array([[0, 1, 3], [20, 9, 0]]).astype(dtype)
+    y = function(jnp.asarray(x))
+    assert y.dtype == jnp.float32
+    np.testing.assert_allclose(y, function(jnp.asarray(x, jnp.float32)), rtol=1e-6)
+
+
+def test_softmax_of_bytes_is_its_formula():
+    x = np.array([[0, 1, 2], [200, 120, 190]], np.uint8)
+    p = np.exp(x - 200.0) / np.exp(x - 200.0).sum(-1, keepdims=True)
+    np.testing.assert_allclose(nn.softmax(jnp.asarray(x)), p, rtol=1e-5)
+    np.testing.assert_allclose(nn.log_softmax(jnp.asarray(x)), np.log(p), rtol=1e-5, atol=1e-6)

@@ -124,6 +124,19 @@ def test_the_original_at_test_time_keeps_bfloat16_and_a_traced_rate():
 
 
 @each_layer
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, bool])
+def test_integers_become_floats(name, dtype):
+    """200 / 0.7 is no byte."""
+    x = (200 * np.ones((3, 4, 5))).astype(dtype)
+    y = trained(LAYERS[name](0.3), x)
+    np.testing.assert_array_equal(y, trained(LAYERS[name](0.3), x.astype(np.float32)))
+    assert y.dtype == np.float32
+    original = nn.dropout(0.3, inverted=False)
+    assert trained(original, x).dtype == np.float32
+    np.testing.assert_allclose(original.apply({}, {}, jnp.asarray(x))[0], x * 0.7, rtol=1e-6)
+
+
+@each_layer
 def test_training_needs_a_key(name):
     with pytest.raises(ValueError, match=f"{name} draws at random, so training needs a key"):
         LAYERS[name](0.5).apply({}, {}, jnp.ones((2, 3, 4)), train=True)
