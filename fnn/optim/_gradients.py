@@ -68,7 +68,7 @@ def check_gradients(
 
     Raises:
         ValueError: if the function's value is not a float64 scalar, no argument has floating-point arrays,
-            or a number is out of its range.
+            a number is out of its range, or the step is lost beside a value, x + h = x - h in float64.
 
     A difference |a - n| within what rounding may do to n, 10 ε |f| / h, counts as 0, and most of those of a
     right gradient do. So does a bias before batch norm, whose gradient is 0 but for noise. A step over a kink
@@ -132,6 +132,10 @@ def _error(
         return x.flat[place], float(value({**point, path: x}))
 
     (right, above), (left, below) = moved(step), moved(-step)
+    if right == left:
+        raise ValueError(
+            f"the step {step:g} is lost beside the value {right:g} of {path}; make the step larger"
+        )
     n = (above - below) / (right - left)
     noise = 10 * np.finfo(np.float64).eps * max(abs(above), abs(below)) / step
     return 0.0 if abs(a - n) <= noise else float(abs(a - n) / max(abs(a), abs(n)))

@@ -208,7 +208,7 @@ def lookahead(optimizer: Optimizer, every: int = 5, slow_step: Hyperparameter = 
 
     Returns:
         An optimizer; its inner state, such as momentum, goes on through the step back. After each k-th step
-        the parameters are the slow weights, which the paper evaluates.
+        the parameters are the slow weights, which the paper evaluates, up to rounding in half precision.
 
     Raises:
         ValueError: if a number is out of its range.

@@ -70,7 +70,8 @@ def sigmoid_cross_entropy(logits: Array, targets: Array, /) -> Array:
 
     Returns:
         Shape (N,), float32 or wider: ln 2 where the logits are 0. The gradient of an element is
-        (sigmoid(logit) - t) / C. A target outside 0 … 1 gives NaN, since compiled code cannot raise.
+        (sigmoid(logit) - t) / C. An infinite logit costs 0 where the target is the same class for sure, and ∞
+        elsewhere. A target outside 0 … 1 gives NaN, since compiled code cannot raise.
 
     Raises:
         ValueError: if the shapes differ, or have no axis for the examples.
@@ -91,7 +92,7 @@ def sigmoid_cross_entropy(logits: Array, targets: Array, /) -> Array:
     """
     z, t = _alike("logits", logits, targets)
     # softplus(-z) is -log p without the logarithm of a number that has become 0 or 1.
-    losses = t * jax.nn.softplus(-z) + (1 - t) * jax.nn.softplus(z)
+    losses = _weighted(t, jax.nn.softplus(-z)) + _weighted(1 - t, jax.nn.softplus(z))
     return _example_mean(jnp.where((t >= 0) & (t <= 1), losses, jnp.nan))
 
 
@@ -365,12 +366,17 @@ def _are_probabilities(targets: Array) -> Array:
 
 
 def _weighted_sum(weights: Array, values: Array) -> Array:
-    """Σ w v over the last axis, in which a weight of 0 makes 0 of an infinite value too: a masked class.
+    """Σ w v over the last axis."""
+    return jnp.sum(_weighted(weights, values), axis=-1)
 
-    The sum is linear in the weights, so a finite value is the slope of its weight, of one that is 0 as well.
+
+def _weighted(weights: Array, values: Array) -> Array:
+    """w v, in which a weight of 0 makes 0 of an infinite value too: a masked class.
+
+    It is linear in the weights, so a finite value is the slope of its weight, of one that is 0 as well.
     """
     counts = (weights != 0) | jnp.isfinite(values)
-    return jnp.sum(weights * jnp.where(counts, values, 0), axis=-1)
+    return weights * jnp.where(counts, values, 0)
 
 
 def _alike(name: str, outputs: Array, targets: Array) -> tuple[Array, Array]:

@@ -86,7 +86,8 @@ def confusion_matrix(logits: Array, targets: Array, /) -> Counts:
 
     Returns:
         Counts, int32 of shape (C, C): a row for each true class, a column for each predicted one. The
-        diagonal holds the right answers. A class outside 0 … C - 1 is not counted.
+        diagonal holds the right answers. A class outside 0 … C - 1 is not counted, nor
+        is an example with a logit that is NaN, of which no class is predicted.
 
     Raises:
         ValueError: if the shape or the type of the targets does not fit.
@@ -101,7 +102,8 @@ def confusion_matrix(logits: Array, targets: Array, /) -> Counts:
         [[1, 1], [0, 1]]
     """
     true, size = _classes(logits, targets), logits.shape[-1]
-    true = jnp.where(true < 0, size, true)  # a negative index would count from the end
+    # A negative index would count from the end.
+    true = jnp.where((true >= 0) & _predicts(logits), true, size)
     counts = jnp.zeros((size, size), jnp.int32)
     return counts.at[true, jnp.argmax(logits, axis=-1)].add(1, mode="drop")
 

@@ -80,7 +80,8 @@ def step_decay(initial: Hyperparameter, every: int, factor: Hyperparameter = 0.1
 
 def _step_decay(initial: Hyperparameter, every: Array, factor: Hyperparameter, count: Array) -> Array:
     drops = jnp.floor_divide(count, every)  # in integers: a rounded quotient could drop one step late
-    return _end_point(initial, count) * _end_point(factor, count) ** drops.astype(jnp.float32)
+    # The exponent is an integer: of 0⁰ only then the derivative is 0.
+    return _end_point(initial, count) * _end_point(factor, count) ** drops.astype(jnp.int32)
 
 
 def exponential(initial: Hyperparameter, rate: Hyperparameter, every: int = 1) -> Schedule:

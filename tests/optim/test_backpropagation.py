@@ -236,6 +236,11 @@ def test_it_reads_as_a_table() -> None:
             (jnp.ones(2),),
             r"must be a float64 scalar where its arguments are float64, not float32 of shape \(\)",
         ),
+        (
+            lambda x: jnp.sum(x["a"]),
+            ({"a": jnp.array([1e12])},),
+            r"the step 1e-05 is lost beside the value 1e\+12 of 0/a; make the step larger",
+        ),
         (lambda x: 1.0, (jnp.arange(2),), "needs at least one argument with a floating-point array"),
     ],
 )

@@ -211,6 +211,13 @@ BY_HAND: dict[str, tuple[Any, Any, Any, Any, Any]] = {
         [np.exp(-20)],
         [[-np.exp(-20) / 2, np.exp(-20) / 2]],
     ),
+    "sigmoid, infinite": (
+        optim.sigmoid_cross_entropy,
+        [np.inf, -np.inf, np.inf, -np.inf, np.inf, -np.inf],
+        [1, 0, 0, 1, 0.25, 0.25],
+        [0, 0, np.inf, np.inf, np.inf, np.inf],
+        [0, 0, 1, -1, 0.75, -0.25],
+    ),
     "sigmoid of halves": (
         optim.sigmoid_cross_entropy,
         [[1e4], [-1e4]],

@@ -57,6 +57,8 @@ def test_logits_that_are_no_numbers_predict_nothing() -> None:
     logits = jnp.array([[jnp.nan, 0.0, 1.0], [0.0, 1.0, jnp.nan], [0.0, jnp.inf, -jnp.inf]])
     for metric in (optim.accuracy, lambda logits, y: optim.top_k_accuracy(logits, y, k=3)):
         assert metric(logits, jnp.array([0, 2, 1])).tolist() == [0, 0, 1]
+    matrix = optim.confusion_matrix(logits, jnp.array([0, 2, 1]))
+    assert matrix.tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
 def test_the_confusion_matrix_has_a_row_for_each_true_class() -> None:

@@ -236,6 +236,9 @@ def test_end_points_may_be_traced_and_mapped() -> None:
 def test_a_gradient_passes_to_the_end_points() -> None:
     slope = jax.grad(lambda initial: optim.step_decay(initial, every=2, factor=0.5)(4))(1.0)
     assert float(slope) == 0.25
+    # 1 before the first drop, factor after it, then its square.
+    slopes = jax.jacobian(lambda factor: optim.step_decay(1.0, 2, factor)(jnp.arange(6)))(0.0)
+    assert slopes.tolist() == [0, 0, 1, 1, 0, 0]
 
 
 def test_step_decay_drops_on_the_exact_step_for_any_interval() -> None:
