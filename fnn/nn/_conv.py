@@ -100,6 +100,9 @@ def depthwise_conv(
     (N, Ho, Wo, C·multiplier). A convolution of size 1 behind it mixes the channels; together they are a
     depthwise separable convolution.
 
+    Raises:
+        ValueError: as `conv`; an input of another number of channels than the parameters.
+
     Source: Chollet (2017), "Xception"; Howard et al. (2017), "MobileNets".
     """
     check_range("multiplier", multiplier, at_least=1, integer=True)
@@ -120,7 +123,10 @@ def depthwise_conv(
         return grouped(x.shape[-1]).init(key, x)[0]
 
     def apply(params: Params, x: Array) -> Array:
-        return grouped(x.shape[-1]).apply(params, {}, x)[0]
+        channels = params["kernel"].shape[-1] // multiplier
+        if x.shape[-1] != channels:
+            raise ValueError(f"expected {channels} channels, got an input of shape {x.shape}")
+        return grouped(channels).apply(params, {}, x)[0]
 
     return layer("depthwise_conv", apply, init, name=name, window=grouped(1).window)
 

@@ -10,6 +10,7 @@ import jax
 from fnn import ops
 from fnn._types import Array, check_range
 from fnn.nn._layer import Layer, layer
+from fnn.ops._pool import check_pixels
 from fnn.ops._window import Padding, Sizes, Window, per_axis, sliding_window, spatial_axes
 
 
@@ -111,6 +112,7 @@ def global_avg_pool(x: Array, /) -> Array:
 
     Source: Lin et al. (2014), "Network In Network".
     """
+    check_pixels(x)
     return x.mean(tuple(range(1, 1 + spatial_axes(x))))
 
 

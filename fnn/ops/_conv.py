@@ -69,12 +69,7 @@ def conv(
             f"{groups} group(s) of {per_group} channels and {features} features do not fit an input of "
             f"{channels} channels: groups must divide both"
         )
-    dtype = jnp.promote_types(x.dtype, kernel.dtype)
-    if not jnp.issubdtype(dtype, jnp.inexact):  # sums of products would be rounded or overflow, by platform
-        raise TypeError(
-            f"a convolution takes floating-point images or kernels, not {x.dtype} and {kernel.dtype}; "
-            "convert them, x.astype(jnp.float32)"
-        )
+    dtype = _floating_dtype(x, kernel)
     return _on_any_platform(x.astype(dtype), kernel.astype(dtype), window)
 
 
@@ -108,10 +103,10 @@ def conv_transpose(
 
         "SAME": M·s,   "VALID": (M − 1)·s + E,   explicit (lo, hi): (M − 1)·s + E − lo − hi
 
-    PyTorch's ConvTranspose with `padding=p, output_padding=q` is `padding=(p, p − q)` on each axis, its
-    weight (Cin, Cout, …) moved to (…, Cin, Cout). `lax.conv_transpose` and Flax do not flip the kernel:
-    theirs is this one with the kernel reversed along its spatial axes, and with "VALID" it is larger where
-    s > E, M·s.
+    PyTorch's ConvTranspose with `padding=p, output_padding=q` is, where q ≤ p, `padding=(p, p − q)` on each
+    axis, its weight (Cin, Cout, …) moved to (…, Cin, Cout). `lax.conv_transpose` and Flax do not flip the
+    kernel: theirs is this one with the kernel reversed along its spatial axes, and with "VALID" it is larger
+    where s > E, M·s.
 
     Args:
         x: images (N, …, Cin).
@@ -171,6 +166,7 @@ def locally_connected(x: Array, kernel: Array, /, *, stride: Sizes = 1, padding:
 
     Raises:
         ValueError: shapes that do not fit.
+        TypeError: integers for both images and kernels.
     """
     axes = spatial_axes(x)
     window = sliding_window(x, kernel.shape[axes : 2 * axes], stride, padding, name="kernel")
@@ -180,10 +176,21 @@ def locally_connected(x: Array, kernel: Array, /, *, stride: Sizes = 1, padding:
             f"expected a kernel of shape {(*places, *window.size, x.shape[-1])} and features, a kernel for "
             f"each place of the output, got shape {kernel.shape}"
         )
-    views = windows(x, window)
+    views = windows(x.astype(_floating_dtype(x, kernel)), window)
     views = views.reshape(x.shape[0], math.prod(places), views.shape[-1])
     y = jnp.einsum("npc,pcf->npf", views, kernel.reshape(*views.shape[1:], features))
     return y.reshape(x.shape[0], *places, features)
+
+
+def _floating_dtype(x: Array, kernel: Array) -> jnp.dtype:
+    """That of the products; sums of integers would be rounded or overflow, by platform."""
+    dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise TypeError(
+            f"a convolution takes floating-point images or kernels, not {x.dtype} and {kernel.dtype}; "
+            "convert them, x.astype(jnp.float32)"
+        )
+    return dtype
 
 
 def _check_rank(x: Array, kernel: Array) -> None:

@@ -23,8 +23,8 @@ def max_pool(x: Array, /, *, window: Sizes, stride: Sizes | None = None, padding
         padding: see `Padding`.
 
     Returns:
-        (N, …, C). Of equally large values in a window the first, row by row, receives the gradient, as in
-        cuDNN, PyTorch and `lax.reduce_window`.
+        (N, …, C). Of equally large finite values in a window the first, row by row, receives the gradient, as
+        in cuDNN, PyTorch and `lax.reduce_window`; it may go to another one where NaN or −∞ is the result.
 
     Raises:
         ValueError: a window that does not fit, or padding so wide that some windows see nothing else.
@@ -77,7 +77,7 @@ def adaptive_max_pool(x: Array, /, *, size: Sizes) -> Array:
         (N, *size, C). The first of equally large values receives the gradient, as in `max_pool`.
 
     Raises:
-        ValueError: a size that is not one integer or one for each spatial axis.
+        ValueError: a size that is not one integer or one for each spatial axis; images without pixels.
     """
     for axis, count in reversed(_counts(x, size)):
         cells, real = _cells(x, axis, count)
@@ -98,7 +98,7 @@ def adaptive_avg_pool(x: Array, /, *, size: Sizes) -> Array:
         (N, *size, C).
 
     Raises:
-        ValueError: a size that is not one integer or one for each spatial axis.
+        ValueError: a size that is not one integer or one for each spatial axis; images without pixels.
     """
     means, dtype = _for_sums(x)
     for axis, count in _counts(x, size):
@@ -188,8 +188,15 @@ def _inside(x: Array) -> tuple[int, ...]:
     return tuple(range(2, 2 * (x.ndim - 2) + 1, 2))
 
 
+def check_pixels(x: Array) -> None:
+    """Raise ValueError where images have no pixel, and so no largest value and no mean."""
+    if 0 in x.shape[1 : 1 + spatial_axes(x)]:
+        raise ValueError(f"there are no pixels to pool in images of shape {x.shape}; leave empty ones out")
+
+
 def _counts(x: Array, size: Sizes) -> list[tuple[int, int]]:
     """Each spatial axis with its number of cells."""
+    check_pixels(x)
     return list(enumerate(per_axis(size, spatial_axes(x), "size"), 1))
 
 

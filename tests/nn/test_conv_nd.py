@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnn import nn
+from fnn import nn, ops
 
 KEY = jax.random.key(7)
 
@@ -253,6 +253,27 @@ REFUSED = {
         lambda: nn.conv_output_size(4, 3, padding=0.5),
         "padding must be .*, an integer, or a pair .* not 0.5",
     ),
+    **{
+        f"depthwise kernels of four channels before {channels}": (
+            lambda channels=channels: nn.depthwise_conv(3).apply(
+                {"kernel": jnp.ones((3, 1, 4)), "bias": jnp.ones(4)}, {}, jnp.ones((1, 5, channels))
+            ),
+            rf"expected 4 channels, got an input of shape \(1, 5, {channels}\)",
+        )
+        for channels in (1, 2, 8)
+    },
+    **{
+        f"{name} of no pixels": (
+            lambda pool=pool: pool(jnp.ones((2, 0, 5, 3))),
+            r"there are no pixels to pool in images of shape \(2, 0, 5, 3\)",
+        )
+        for name, pool in {
+            "the mean": nn.global_avg_pool,
+            "the largest": nn.global_max_pool,
+            "means": partial(ops.adaptive_avg_pool, size=2),
+            "the largest in cells": partial(ops.adaptive_max_pool, size=2),
+        }.items()
+    },
     "vectors": (lambda: nn.conv_transpose(2, 3).init(KEY, jnp.ones((4, 3))), r"expected images .* \(4, 3\)"),
 }
 

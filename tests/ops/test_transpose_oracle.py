@@ -269,10 +269,12 @@ def test_what_does_not_fit_is_refused(name):
         call()
 
 
-@pytest.mark.parametrize("convolution", [ops.conv, ops.conv_transpose])
+@pytest.mark.parametrize("convolution", [ops.conv, ops.conv_transpose, ops.locally_connected])
 def test_a_convolution_of_integers_is_refused(convolution):
     """One would be rounded on CPU and overflow elsewhere."""
     images, kernel = jnp.ones((1, 4, 4, 3), jnp.uint8), jnp.ones((2, 2, 3, 5), jnp.int8)
+    if convolution is ops.locally_connected:
+        kernel = jnp.broadcast_to(kernel, (3, 3, 2, 2, 3, 5))
     with pytest.raises(
         TypeError, match="takes floating-point images or kernels, not uint8 and int8; convert"
     ):
