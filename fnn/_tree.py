@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from fnn._types import Array, Key
+from fnn._types import Array, Key, check_key
 
 
 def paths(tree: Any) -> list[tuple[str, Array]]:
@@ -93,6 +93,7 @@ def fold_name(key: Key, name: str) -> Key:
 
     Keys are addressed by name, so what one layer draws does not depend on its neighbours.
     """
+    check_key(key)
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 

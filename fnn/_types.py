@@ -51,17 +51,21 @@ def check_range(
 ) -> None:
     """Raise ValueError where a concrete number lies outside its range; NaN lies outside every range.
 
-    TypeError where it is no number, or no integer where one is wanted. Traced values and schedules are not
-    known yet and pass.
+    TypeError where it is no number or array of them, or no integer where one is wanted. Traced values and
+    schedules are not known yet and pass.
     """
-    if value is None or callable(value) or isinstance(value, jax.core.Tracer):
+    if callable(value) or isinstance(value, jax.core.Tracer):
         return
+    wanted = "an integer" if integer else "a number"
+    if isinstance(value, tuple | list):
+        raise TypeError(f"{name} must be {wanted}, not {value!r}")
     numbers = np.asarray(value)
     if numbers.dtype.kind in "USO":
-        wanted = "a number of at most 64 bits" if is_integer(value) else "a number"
-        raise TypeError(f"{name} must be {wanted}, not {value!r}")
+        raise TypeError(
+            f"{name} must be {wanted}{' of at most 64 bits' if is_integer(value) else ''}, not {value!r}"
+        )
     if integer and numbers.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be an integer, not {value!r}")
+        raise TypeError(f"{name} must be {wanted}, not {value!r}")
     limits = [
         ("at least", at_least, np.greater_equal),
         ("above", above, np.greater),
@@ -74,8 +78,14 @@ def check_range(
         raise ValueError(f"{name} must be {wanted}, not {value}")
 
 
+def check_optional(name: str, value: Any, **limits: Any) -> None:
+    """`check_range` of a setting that may be left out, None."""
+    if value is not None:
+        check_range(name, value, **limits)
+
+
 def check_number(name: str, value: Any, *, integer: bool = False, **limits: float) -> None:
-    """`check_range` of a setting that must be one number; None, a bool or several raise TypeError too."""
+    """`check_range` of a setting that must be one number; a bool or several raise TypeError too."""
     if isinstance(value, bool) or not (isinstance(value, Real) or getattr(value, "ndim", None) == 0):
         raise TypeError(f"{name} must be {'an integer' if integer else 'a number'}, not {value!r}")
     check_range(name, value, integer=integer, **limits)
@@ -84,6 +94,18 @@ def check_number(name: str, value: Any, *, integer: bool = False, **limits: floa
 def check_seed(seed: Any) -> None:
     """Raise ValueError or TypeError where a seed is none of those that JAX tells apart."""
     check_number("seed", seed, at_least=0, at_most=2**32 - 1, integer=True)
+
+
+def check_sequence(name: str, value: Any) -> None:
+    """Raise TypeError where something is not several: one number, or a word, which would be its letters."""
+    if isinstance(value, str) or not np.iterable(value):
+        raise TypeError(f"{name} must be a sequence such as ({value!r},), not {value!r}")
+
+
+def check_key(key: Any) -> None:
+    """Raise TypeError where something, such as a seed, is no random key."""
+    if not hasattr(key, "dtype") or (key.ndim == 0 and not jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise TypeError(f"key must be a random key such as jax.random.key(0), not {key!r}")
 
 
 def is_integer(value: Any) -> bool:
@@ -95,11 +117,12 @@ def known_number(name: str, hyperparameter: Hyperparameter) -> float | Array:
     """The hyperparameter itself, where no count is at hand at which a schedule could be evaluated.
 
     Raises:
-        TypeError: if it is a schedule.
+        TypeError: if it is a schedule, or no number.
     """
     if callable(hyperparameter):
         raise TypeError(
             f"{name} must be a number or a scalar array here, not a schedule; "
             "pass the schedule's value at the current step, schedule(step)"
         )
+    check_range(name, hyperparameter)
     return hyperparameter

@@ -12,10 +12,10 @@ from fnn import ops
 from fnn._tree import fold_name
 from fnn._types import Array, Initializer, Key, Params, check_range
 from fnn.nn._layer import Layer, layer
-from fnn.nn.initializers import kaiming
+from fnn.nn.initializers import check_initializer, kaiming
 from fnn.ops._conv import interleaved
 from fnn.ops._norm import per_channel
-from fnn.ops._window import Padding, Pair, Sizes, Window, per_axis, sliding_window, spatial_axes
+from fnn.ops._window import Padding, Pair, Sizes, Window, check_sizes, per_axis, sliding_window, spatial_axes
 
 
 def conv(
@@ -58,7 +58,8 @@ def conv(
     """
     check_range("features", features, at_least=1, integer=True)
     check_range("groups", groups, at_least=1, integer=True)
-    check_range("kernel_size", kernel_size, at_least=1)
+    check_sizes("kernel_size", kernel_size)
+    check_initializer(kernel_init)
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Params:
         size = per_axis(kernel_size, spatial_axes(x), "kernel_size")
@@ -171,7 +172,8 @@ def conv_transpose(
     Source: Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning", chapter 4.
     """
     check_range("features", features, at_least=1, integer=True)
-    check_range("kernel_size", kernel_size, at_least=1)
+    check_sizes("kernel_size", kernel_size)
+    check_initializer(kernel_init)
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Params:
         axes = spatial_axes(x)

@@ -212,9 +212,10 @@ def named(layers: tuple[LayerLike, ...]) -> Children:
 
 def _check_unique(children: Children) -> None:
     for name, times in Counter(name for name, _ in children).items():
-        if not name.isidentifier():
+        if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(
-                f"a layer's name is letters, digits and underscores, the first no digit, not {name!r}"
+                "a layer's name is a string of letters, digits and underscores, the first no digit, "
+                f"not {name!r}"
             )
         if times > 1:
             raise ValueError(f"{times} layers have the name {name!r}; names beside each other must differ")

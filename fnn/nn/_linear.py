@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from fnn._tree import fold_name
 from fnn._types import Array, Initializer, Key, Params, check_range
 from fnn.nn._layer import Layer, layer
-from fnn.nn.initializers import kaiming
+from fnn.nn.initializers import check_initializer, kaiming
 
 
 def linear(
@@ -29,6 +29,7 @@ def linear(
             of anything; here an image in front of it is taken for a forgotten `flatten`.
     """
     check_range("features", features, at_least=1, integer=True)
+    check_initializer(kernel_init)
 
     def init(key: Key, x: jax.ShapeDtypeStruct) -> Params:
         _check(x)

@@ -11,8 +11,8 @@ from fnn import ops
 from fnn._tree import fold_name
 from fnn._types import Array, Initializer, Key, Params, check_range
 from fnn.nn._layer import Layer, layer
-from fnn.nn.initializers import kaiming
-from fnn.ops._window import Padding, Sizes, Window, sliding_window
+from fnn.nn.initializers import check_initializer, kaiming
+from fnn.ops._window import Padding, Sizes, Window, check_sizes, sliding_window
 
 
 def locally_connected(
@@ -51,7 +51,8 @@ def locally_connected(
     Source: LeCun (1989), "Generalization and network design strategies"; Taigman et al. (2014), "DeepFace".
     """
     check_range("features", features, at_least=1, integer=True)
-    check_range("kernel_size", kernel_size, at_least=1)
+    check_sizes("kernel_size", kernel_size)
+    check_initializer(kernel_init)
 
     def window(x: Array | jax.ShapeDtypeStruct) -> Window:
         return sliding_window(x, kernel_size, stride, padding, name="kernel")

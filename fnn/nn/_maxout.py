@@ -78,7 +78,8 @@ def conv_maxout(
     Source: Goodfellow et al. (2013), "Maxout Networks".
     """
     _check(features, pieces)
-    if features % max(groups, 1):
+    check_range("groups", groups, at_least=1, integer=True)
+    if features % groups:
         raise ValueError(
             f"groups must divide features, so that a map's pieces see the same channels; "
             f"{groups} does not divide {features}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fnn._types import Initializer
+from fnn._types import Initializer, check_sequence
 from fnn.nn._layer import Layer, LayerLike, serial
 from fnn.nn._linear import linear
 from fnn.nn.activations import relu
@@ -35,6 +35,7 @@ def mlp(
     >>> [name for name, _ in net.children]
     ['linear_1', 'relu_1', 'linear_2', 'relu_2', 'linear_3']
     """
+    check_sequence("hidden", hidden)
     layers: list[LayerLike] = []
     for width in hidden:
         layers += [linear(width, kernel_init=kernel_init), activation]

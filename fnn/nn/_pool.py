@@ -8,10 +8,10 @@ from collections.abc import Callable
 import jax
 
 from fnn import ops
-from fnn._types import Array, check_range
+from fnn._types import Array
 from fnn.nn._layer import Layer, layer
 from fnn.ops._pool import check_pixels
-from fnn.ops._window import Padding, Sizes, Window, per_axis, sliding_window, spatial_axes
+from fnn.ops._window import Padding, Sizes, Window, check_sizes, per_axis, sliding_window, spatial_axes
 
 
 def max_pool(
@@ -92,7 +92,7 @@ def _sliding(
 
 
 def _adaptive(kind: str, pool: Callable[..., Array], size: Sizes, name: str | None) -> Layer:
-    check_range("size", size, at_least=1)
+    check_sizes("size", size)
 
     def geometry(x: jax.ShapeDtypeStruct) -> Window:
         cells = per_axis(size, spatial_axes(x), "size")

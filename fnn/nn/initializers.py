@@ -7,12 +7,12 @@ An initializer is `initializer(key, shape, dtype)`; settings are bound with `fun
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
-from fnn._types import Array, DType, Hyperparameter, Key, Shape, check_range, known_number
+from fnn._types import Array, DType, Hyperparameter, Key, Shape, check_key, check_range, known_number
 
 Mode = Literal["fan_in", "fan_out", "fan_avg"]
 Distribution = Literal["normal", "uniform"]
@@ -122,6 +122,7 @@ def truncated_normal(
     Source: the initial values of Devlin et al. (2019), "BERT", with σ = 0.02.
     """
     check_range("stddev", known_number("stddev", stddev), at_least=0)
+    check_key(key)
     unit = jax.random.truncated_normal(key, -2, 2, shape, dtype)
     return (jnp.asarray(stddev, float) * unit).astype(unit.dtype)
 
@@ -146,6 +147,7 @@ def orthogonal(key: Key, shape: Shape, dtype: DType = float, /, *, scale: Hyperp
     """
     fans(shape)
     check_range("scale", known_number("scale", scale), at_least=0)
+    check_key(key)
     dtype = jax.dtypes.canonicalize_dtype(dtype)
     made = jax.nn.initializers.orthogonal()(key, shape, jnp.promote_types(dtype, jnp.float32))
     return (jnp.asarray(scale, made.dtype) * made).astype(dtype)
@@ -196,6 +198,12 @@ def constant(key: Key, shape: Shape, dtype: DType = float, /, *, value: Hyperpar
     return jnp.full(shape, known_number("value", value), dtype)
 
 
+def check_initializer(kernel_init: Any) -> None:
+    """Raise TypeError where a layer is given something else, such as an initializer's name."""
+    if not callable(kernel_init):
+        raise TypeError(f"kernel_init must be a function such as fnn.kaiming, not {kernel_init!r}")
+
+
 def _scaled(
     key: Key, shape: Shape, dtype: DType, scale: Hyperparameter, mode: Mode, distribution: Distribution
 ) -> Array:
@@ -204,6 +212,7 @@ def _scaled(
     choices = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
     if mode not in choices:
         raise ValueError(f"mode must be one of {', '.join(choices)}, not {mode!r}")
+    check_key(key)
     deviation = jnp.sqrt(jnp.asarray(scale, float) / choices[mode])
     if distribution == "normal":
         unit = jax.random.normal(key, shape, dtype)

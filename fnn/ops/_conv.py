@@ -64,6 +64,13 @@ def conv(
     _check_rank(x, kernel)
     window = sliding_window(x, kernel.shape[:-2], stride, padding, dilation, name="kernel")
     channels, per_group, features = x.shape[-1], *kernel.shape[-2:]
+    if not channels or not features:
+        raise ValueError(
+            "a convolution needs channels and features, got an input of shape "
+            f"{x.shape} and a kernel of shape {kernel.shape}"
+        )
+    if groups == 1 and channels != per_group:
+        raise ValueError(f"expected {per_group} channels, got an input of shape {x.shape}")
     if channels != per_group * groups or features % groups:
         raise ValueError(
             f"{groups} group(s) of {per_group} channels and {features} features do not fit an input of "
@@ -134,12 +141,13 @@ def conv_transpose(
         )
     strides, dilations = per_axis(stride, axes, "stride"), per_axis(dilation, axes, "dilation")
     window = Window(kernel.shape[:-2], strides, dilations, ())
-    if padding == "SAME":
+    word = padding if isinstance(padding, str) else ""
+    if word == "SAME":
         wanted = tuple(m * s for m, s in zip(sizes, strides, strict=True))
         excess = [max(k - s, 0) for k, s in zip(window.extent, strides, strict=True)]
         cut = tuple(total // 2 for total in excess)
     else:
-        pads = explicit_pads(0 if padding == "VALID" else padding, axes)
+        pads = explicit_pads(0 if word == "VALID" else padding, axes)
         full = [(m - 1) * s + k for m, s, k in zip(sizes, strides, window.extent, strict=True)]
         wanted = tuple(n - lo - hi for n, (lo, hi) in zip(full, pads, strict=True))
         cut = tuple(lo for lo, _ in pads)

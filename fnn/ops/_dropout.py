@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fnn._types import Array, Hyperparameter, Key, Shape, as_float, check_range
+from fnn._types import Array, Hyperparameter, Key, Shape, as_float, check_key, check_range
 
 
 def dropout(key: Key, x: Array, /, rate: Hyperparameter, *, inverted: bool = True) -> Array:
@@ -77,6 +77,7 @@ def alpha_dropout(key: Key, x: Array, /, rate: Hyperparameter) -> Array:
 
     Source: Klambauer et al. (2017), "Self-Normalizing Neural Networks", section 3.
     """
+    check_key(key)
     x, keep = as_float(x), _keep(x, rate)
     kept = jax.random.bernoulli(key, keep, x.shape)
     a = (keep + _SATURATED**2 * keep * (1 - keep)) ** -0.5
@@ -86,6 +87,7 @@ def alpha_dropout(key: Key, x: Array, /, rate: Hyperparameter) -> Array:
 
 def _dropped(key: Key, x: Array, rate: Hyperparameter, shape: Shape, inverted: bool) -> Array:
     """One decision for each element of `shape`, which broadcasts to that of x."""
+    check_key(key)
     x, keep = as_float(x), _keep(x, rate)
     kept = jax.random.bernoulli(key, keep, shape)
     # Times 1 / keep: a division is put behind a branch, mispredicted at random: ten times slower on CPU.

@@ -187,6 +187,9 @@ def layer_norm(x: Array, scale: Array, bias: Array, /, *, eps: float = 1e-5) -> 
     Returns:
         The shape and dtype of `x`; float32 where that is an integer.
 
+    Raises:
+        ValueError: one channel; scale or bias of another shape.
+
     Source: Ba, Kiros and Hinton (2016), "Layer Normalization".
     """
     return _as_float(_scaled(_standardized(x, (x.ndim - 1,), eps), scale, bias), x)
@@ -206,7 +209,8 @@ def group_norm(x: Array, scale: Array, bias: Array, /, groups: int, *, eps: floa
         The shape and dtype of `x`; float32 where that is an integer.
 
     Raises:
-        ValueError: groups that do not divide the channels, or of one value each.
+        ValueError: groups that do not divide the channels, or of one value each; scale or bias of another
+            shape.
 
     Source: Wu and He (2018), "Group Normalization".
     """
@@ -236,6 +240,11 @@ def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> Array:
 
 
 def _scaled(x: Array, scale: Array, bias: Array) -> Array:
+    if not scale.shape == bias.shape == x.shape[-1:]:
+        raise ValueError(
+            f"scale and bias must have shape {x.shape[-1:]}, one number for each channel, not {scale.shape} "
+            f"and {bias.shape}"
+        )
     return x * per_channel(scale, x.ndim) + per_channel(bias, x.ndim)
 
 

@@ -28,6 +28,7 @@ def max_pool(x: Array, /, *, window: Sizes, stride: Sizes | None = None, padding
 
     Raises:
         ValueError: a window that does not fit, or padding so wide that some windows see nothing else.
+        TypeError: booleans or complex numbers.
     """
     sliding = _pooling_window(x, window, stride, padding)
     for axis in reversed(range(spatial_axes(x))):
@@ -78,6 +79,7 @@ def adaptive_max_pool(x: Array, /, *, size: Sizes) -> Array:
 
     Raises:
         ValueError: a size that is not one integer or one for each spatial axis; images without pixels.
+        TypeError: booleans or complex numbers.
     """
     for axis, count in reversed(_counts(x, size)):
         cells, real = _cells(x, axis, count)
@@ -164,7 +166,12 @@ def _for_sums(x: Array) -> tuple[Array, jnp.dtype]:
 
 
 def _lowest(x: Array) -> float:
-    return -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    """What is not larger than any value of that type."""
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return -jnp.inf
+    if not jnp.issubdtype(x.dtype, jnp.integer):
+        raise TypeError(f"the largest of numbers is wanted, not of {x.dtype}; take x.astype(jnp.float32)")
+    return jnp.iinfo(x.dtype).min
 
 
 def _tiles(window: Window) -> bool:

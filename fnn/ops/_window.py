@@ -79,8 +79,14 @@ def per_axis(value: Sizes, axes: int, name: str) -> tuple[int, ...]:
         raise ValueError(
             f"{name} must be one integer or a tuple of {axes}, the number of spatial axes, not {value}"
         )
-    check_range(name, value, at_least=1)
+    check_sizes(name, numbers)
     return tuple(map(int, numbers))
+
+
+def check_sizes(name: str, sizes: Sizes) -> None:
+    """Raise ValueError or TypeError for what can be told before the number of spatial axes is known."""
+    for size in sizes if np.iterable(sizes) else (sizes,):
+        check_range(name, size, at_least=1)
 
 
 def sliding_window(
@@ -97,7 +103,7 @@ def sliding_window(
     window = Window(
         per_axis(size, axes, name), per_axis(stride, axes, "stride"), per_axis(dilation, axes, "dilation"), ()
     )
-    if padding in ("SAME", "VALID"):
+    if isinstance(padding, str) and padding in ("SAME", "VALID"):
         pads = tuple(lax.padtype_to_pads(sizes, window.extent, window.stride, padding))
     else:
         pads = explicit_pads(padding, axes)
@@ -119,7 +125,7 @@ def explicit_pads(padding: Padding, axes: int) -> tuple[Pair, ...]:
             f'padding must be "SAME", "VALID", an integer, or a pair (before, after) for each of {axes} '
             f"spatial axes, not {padding!r}"
         )
-    check_range("padding", padding, at_least=0)
+    check_range("padding", min(n for pair in pads for n in pair), at_least=0)
     return tuple((int(lo), int(hi)) for lo, hi in pads)
 
 

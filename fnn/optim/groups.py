@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from fnn._tree import combine, paths, select
-from fnn._types import Params
+from fnn._types import Params, check_sequence
 from fnn.optim.transforms import Optimizer, OptimizerState, Updates, check_optimizer
 
 
@@ -118,6 +118,7 @@ def parameter_groups(params: Params, patterns: tuple[str, ...], /) -> dict[str, 
         >>> parameter_groups(params, ("*bias",))
         {'*bias': (1, 3), 'default': (1, 6)}
     """
+    check_sequence("patterns", patterns)
     leaves = map(jax.tree.leaves, _split(params, patterns))
     return {
         name: (len(part), sum(int(np.prod(np.shape(leaf))) for leaf in part))

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from fnn._types import Array, Hyperparameter, Schedule, check_range
+from fnn._types import Array, Hyperparameter, Schedule, check_range, check_sequence
 
 # --- what becomes of a hyperparameter -------------------------------------------------------------------
 
@@ -431,6 +431,8 @@ def piecewise(boundaries: tuple[int, ...], values: tuple[Hyperparameter, ...]) -
         >>> [float(schedule(t)) for t in range(6)]
         [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
     """
+    check_sequence("boundaries", boundaries)
+    check_sequence("values", values)
     boundaries, values = tuple(boundaries), tuple(values)
     if len(values) != len(boundaries) + 1:
         raise ValueError(
@@ -479,6 +481,7 @@ def join(*schedules: Schedule, boundaries: tuple[int, ...]) -> Schedule:
             raise TypeError(
                 f"join takes schedules, not {schedule!r}; a constant piece is piecewise((), ({schedule!r},))"
             )
+    check_sequence("boundaries", boundaries)
     boundaries = tuple(boundaries)
     if len(schedules) != len(boundaries) + 1:
         raise ValueError(

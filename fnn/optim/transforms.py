@@ -220,13 +220,7 @@ def transition(
         update: `update(grads, state, **numbers) -> (updates, state)`, or with the parameters after the state.
         needs_params: the optimizer's name where `update` takes the parameters, for the error without them.
         hyperparameters: of `update`, by name.
-
-    Raises:
-        TypeError: if one of them is None.
     """
-    for name, value in hyperparameters.items():
-        if value is None:
-            raise TypeError(f"{name} must be a number or a schedule, not None")
 
     def evaluated(
         grads: Updates, state: OptimizerState, params: Params | None = None
@@ -322,7 +316,8 @@ def check_optimizer(taker: str, optimizer: Any) -> None:
     """Raise TypeError where something is not an optimizer."""
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         name = getattr(optimizer, "__name__", repr(optimizer))
-        raise TypeError(f"{taker} takes optimizers, not {name}; an optimizer's function has to be called")
+        advice = "; an optimizer's function has to be called" if callable(optimizer) else ""
+        raise TypeError(f"{taker} takes optimizers, not {name}{advice}")
 
 
 def zeros_like(params: Params) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from fnn._types import check_range
+from fnn._types import check_optional, check_range
 from fnn.tune import Method, random_search
 
 
@@ -48,9 +48,9 @@ def search_settings(
     Raises:
         ValueError: a number out of its range.
     """
-    for name, value in (("folds", folds), ("finalists", finalists), ("seeds", seeds)):
-        check_range(name, value, at_least={"folds": 2}.get(name, 1))
-    check_range("fresh_seeds", fresh_seeds, at_least=1)
-    check_range("max_epochs", max_epochs, at_least=1)
-    check_range("seconds", seconds, above=0)
+    check_optional("folds", folds, at_least=2)
+    for name, value in (("finalists", finalists), ("seeds", seeds), ("fresh_seeds", fresh_seeds)):
+        check_range(name, value, at_least=1)
+    check_optional("max_epochs", max_epochs, at_least=1)
+    check_optional("seconds", seconds, above=0)
     return SearchSettings(method, folds, seeds, finalists, fresh_seeds, how, max_epochs, seconds)

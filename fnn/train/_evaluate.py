@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from fnn._types import Array, check_range
+from fnn._types import Array, check_optional, check_range
 from fnn.data import Examples
 from fnn.optim import accuracy
 from fnn.train._mesh import over_data
@@ -44,7 +44,7 @@ def predict(
         raise TypeError(
             f"state must be a TrainState, such as result.best of what fit returns, not {type(state).__name__}"
         )
-    check_range("batch_size", batch_size, at_least=1, integer=True)
+    check_optional("batch_size", batch_size, at_least=1, integer=True)
     check_range("the number of inputs", len(x), at_least=1)
     task = task_at(make, hyperparameters, state.step)
     params = evaluation_params(task, state)

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fnn._tree import paths
-from fnn._types import check_range, check_seed
+from fnn._types import check_optional, check_range, check_seed
 from fnn.data import DataError, Splits, Visit, moments, to_float
 from fnn.data._split import check_splits
 from fnn.train._evaluate import evaluate, metric_name, unbound
@@ -310,7 +310,7 @@ def check_length(
     Raises:
         ValueError: a length that is out of range.
     """
-    check_range("patience", patience, at_least=1, integer=True)
+    check_optional("patience", patience, at_least=1, integer=True)
     return steps_of_run(examples, epochs=epochs, batch_size=batch_size)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from fnn._types import check_range
+from fnn._types import check_optional, check_range
 from fnn.tune._method import Method, Outcome, Round, Rounds, Trial, at_random, parts, ranked
 from fnn.tune._space import Space
 
@@ -40,7 +40,7 @@ def successive_halving(
     check_range("trials", trials, at_least=1, integer=True)
     check_range("eta", eta, at_least=2, integer=True)
     check_range("min_epochs", min_epochs, at_least=1, integer=True)
-    check_range("population", population, at_least=1, integer=True)
+    check_optional("population", population, at_least=1, integer=True)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
         if epochs < min_epochs:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fnn._types import check_range
+from fnn._types import check_optional, check_range
 from fnn.tune._space import Space, identity
 
 
@@ -110,7 +110,7 @@ def random_search(trials: int = 64, population: int | None = None) -> Method:
     Source: Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 2012.
     """
     check_range("trials", trials, at_least=1, integer=True)
-    check_range("population", population, at_least=1, integer=True)
+    check_optional("population", population, at_least=1, integer=True)
 
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
         for some in parts(at_random(space, trials, seed), population):

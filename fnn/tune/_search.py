@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from fnn._types import Array, check_range, check_seed
+from fnn._types import Array, check_optional, check_range, check_seed
 from fnn.data import Examples, Folds, Splits
 from fnn.data._folds import one_fold
 from fnn.data._split import check_splits
@@ -161,8 +161,8 @@ def search(
     True
     """
     check_seed(seed)
-    check_range("max_epochs", max_epochs, at_least=1, integer=True)
-    check_range("seconds", seconds, above=0)
+    check_optional("max_epochs", max_epochs, at_least=1, integer=True)
+    check_optional("seconds", seconds, above=0)
     check_mesh(mesh, "population")
     method = method or random_search()
     if not isinstance(method, Method):

@@ -219,7 +219,7 @@ REFUSED = {
     "negative padding": (lambda: nn.conv_output_size(4, 3, padding=-1), "padding must be at least 0, not -1"),
     "no multiplier": (lambda: nn.depthwise_conv(3, multiplier=0), "multiplier must be at least 1, not 0"),
     "no features": (lambda: nn.conv_transpose(0, 3), "features must be at least 1, not 0"),
-    "no kernel": (lambda: nn.locally_connected(2, (3, 0)), r"kernel_size must be at least 1, not \(3, 0\)"),
+    "no kernel": (lambda: nn.locally_connected(2, (3, 0)), "kernel_size must be at least 1, not 0"),
     "no cells": (lambda: nn.adaptive_max_pool(0), "size must be at least 1, not 0"),
     "a kernel for images before sequences": (
         lambda: nn.conv(4, (3, 3)).init(KEY, jnp.ones((1, 5, 2))),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn import nn
+from fnn import nn, ops
 
 IMAGES = (4, 6, 6, 4)
 VECTORS = (4, 6)
@@ -505,11 +505,84 @@ def test_settings_outside_their_range_are_refused_at_once(make, problem):
         (lambda: nn.group_norm(1.5), "groups must be an integer, not 1.5"),
         (lambda: nn.conv_output_size(28.0, 3), "size must be an integer, not 28.0"),
         (lambda: nn.perceptron_init(2.0), "inputs must be an integer, not 2.0"),
+        (lambda: nn.linear(None), "features must be an integer, not None"),
+        (lambda: nn.linear("3"), "features must be an integer, not '3'"),
+        (lambda: nn.linear((3, 4)), "features must be an integer, not (3, 4)"),
+        (lambda: nn.conv(None, 3), "features must be an integer, not None"),
+        (lambda: nn.conv(4, 3, groups=None), "groups must be an integer, not None"),
+        (lambda: nn.conv_transpose(None, 3), "features must be an integer, not None"),
+        (lambda: nn.locally_connected(None, 3), "features must be an integer, not None"),
+        (lambda: nn.depthwise_conv(3, multiplier=None), "multiplier must be an integer, not None"),
+        (lambda: nn.maxout(3, None), "pieces must be an integer, not None"),
+        (lambda: nn.conv_maxout(4, 3, groups=None), "groups must be an integer, not None"),
+        (lambda: nn.group_norm(None), "groups must be an integer, not None"),
+        (lambda: nn.conv_output_size((28, 28), 3), "size must be an integer, not (28, 28)"),
     ],
 )
 def test_counts_and_sizes_are_integers(make, problem):
-    with pytest.raises(TypeError, match=f"^{problem}$"):
+    with pytest.raises(TypeError, match=f"^{re.escape(problem)}$"):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: nn.conv(4, None), "kernel_size must be a number, not None"),
+        (lambda: nn.adaptive_avg_pool(None), "size must be a number, not None"),
+        (lambda: nn.batch_norm(eps=None), "eps must be a number, not None"),
+        (lambda: nn.batch_norm(momentum="0.9"), "momentum must be a number, not '0.9'"),
+        (lambda: nn.batch_norm(momentum=None), "momentum must be a number, not None"),
+        (lambda: nn.layer_norm(eps=None), "eps must be a number, not None"),
+        (lambda: nn.dropout(None), "dropout rate must be a number, not None"),
+        (lambda: nn.dropout([0.1, 0.2]), "dropout rate must be a number, not [0.1, 0.2]"),
+        (lambda: nn.leaky_relu(jnp.ones(2), None), "negative_slope must be a number, not None"),
+        (lambda: nn.elu(jnp.ones(2), None), "alpha must be a number, not None"),
+        (lambda: nn.prelu(initial=None), "initial must be a number, not None"),
+        (lambda: nn.mlp(32, 10), "hidden must be a sequence such as (32,), not 32"),
+        (
+            lambda: nn.linear(3, kernel_init="kaiming"),
+            "kernel_init must be a function such as fnn.kaiming, not 'kaiming'",
+        ),
+        (
+            lambda: nn.depthwise_conv(3, kernel_init="kaiming"),
+            "kernel_init must be a function such as fnn.kaiming, not 'kaiming'",
+        ),
+        (
+            lambda: nn.conv_transpose(3, 3, kernel_init=None),
+            "kernel_init must be a function such as fnn.kaiming, not None",
+        ),
+        (
+            lambda: nn.locally_connected(3, 3, kernel_init=1.0),
+            "kernel_init must be a function such as fnn.kaiming, not 1.0",
+        ),
+    ],
+)
+def test_what_is_no_number_sequence_or_function_is_refused_at_once(make, problem):
+    with pytest.raises(TypeError, match=f"^{re.escape(problem)}$"):
+        make()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda key: nn.linear(3).init(key, jnp.ones((2, 3))),
+        lambda key: nn.serial(nn.dropout(0.5)).apply({}, {}, jnp.ones((2, 3)), train=True, key=key),
+        lambda key: ops.dropout(key, jnp.ones((2, 3)), 0.5),
+        lambda key: ops.alpha_dropout(key, jnp.ones((2, 3)), 0.5),
+        lambda key: nn.kaiming(key, (3, 4)),
+        lambda key: nn.orthogonal(key, (3, 4)),
+        lambda key: nn.truncated_normal(key, (3, 4)),
+    ],
+    ids=["init", "apply", "dropout", "alpha_dropout", "kaiming", "orthogonal", "truncated_normal"],
+)
+def test_a_seed_is_no_key(call):
+    for seed in (0, np.int32(0), jnp.int32(0)):
+        with pytest.raises(
+            TypeError, match=r"^key must be a random key such as jax.random.key\(0\), not .*0"
+        ):
+            call(seed)
+    call(jax.random.key(0))
+    call(jax.random.PRNGKey(0))
 
 
 # Activations.

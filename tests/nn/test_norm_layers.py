@@ -141,6 +141,20 @@ def test_another_number_of_channels_is_refused(name):
         LAYERS[name]().apply(params, {}, jnp.ones((2, 3, 6)))
 
 
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_scale_and_bias_have_a_number_for_each_channel(size):
+    """One number would be that of all channels."""
+    x, numbers, right = jnp.ones((2, 4)), jnp.ones(size), jnp.ones(4)
+    for scale, bias in ((numbers, right), (right, numbers)):
+        problem = (
+            rf"scale and bias must have shape \(4,\), one .*, not \({scale.size},\) and \({bias.size},\)"
+        )
+        with pytest.raises(ValueError, match=problem):
+            ops.layer_norm(x, scale, bias)
+        with pytest.raises(ValueError, match=problem):
+            ops.group_norm(x, scale, bias, 2)
+
+
 def test_settings_outside_their_range_are_refused():
     for make in LAYERS.values():
         with pytest.raises(ValueError, match="eps must be above 0, not 0"):

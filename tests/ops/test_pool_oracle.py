@@ -324,3 +324,10 @@ def test_means_of_half_precision_are_rounded_once(pool, window, dtype):
 def test_a_window_that_sees_only_padding_is_refused(pool, padding):
     with pytest.raises(ValueError, match="so wide that some windows of 2 see nothing else"):
         pool(jnp.ones((1, 4, 4, 1)), window=2, padding=padding)
+
+
+@pytest.mark.parametrize("pool", [partial(ops.max_pool, window=2), partial(ops.adaptive_max_pool, size=2)])
+@pytest.mark.parametrize("dtype", [bool, jnp.complex64])
+def test_the_largest_of_what_are_no_real_numbers_is_refused(pool, dtype):
+    with pytest.raises(TypeError, match=f"the largest of numbers is wanted, not of {jnp.dtype(dtype)}; take"):
+        pool(jnp.ones((1, 4, 4, 1), dtype))

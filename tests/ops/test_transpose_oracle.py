@@ -255,6 +255,22 @@ BAD = {
         lambda: ops.locally_connected(jnp.ones((1, 5, 3)), jnp.ones((5, 2, 3, 1))),
         r"expected a kernel of shape \(4, 2, 3\) and features, .* got shape \(5, 2, 3, 1\)",
     ),
+    "convolution of other channels": (
+        lambda: ops.conv(jnp.ones((1, 4, 4, 3)), jnp.ones((2, 2, 4, 5))),
+        r"^expected 4 channels, got an input of shape \(1, 4, 4, 3\)$",
+    ),
+    "convolution of no channels": (
+        lambda: ops.conv(jnp.ones((1, 4, 0)), jnp.ones((2, 0, 5))),
+        r"needs channels and features, got an input of shape \(1, 4, 0\) and a kernel of shape \(2, 0, 5\)",
+    ),
+    "convolution of no features": (
+        lambda: ops.conv(jnp.ones((1, 4, 3)), jnp.ones((2, 3, 0))),
+        r"needs channels and features, got an input of shape \(1, 4, 3\) and a kernel of shape \(2, 3, 0\)",
+    ),
+    "padding of an array for two axes": (
+        lambda: ops.max_pool(jnp.ones((1, 4, 4, 3)), window=2, padding=np.array([1, 1])),
+        r"padding must be .* for each of 2 spatial axes, not array\(\[1, 1\]\)",
+    ),
     "vectors": (
         lambda: ops.adaptive_max_pool(jnp.ones((4, 3)), size=2),
         r"expected images .* got shape \(4, 3\); sequences",
@@ -280,3 +296,17 @@ def test_a_convolution_of_integers_is_refused(convolution):
     ):
         convolution(images, kernel)
     assert convolution(images, kernel.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, padding: ops.conv(x, jnp.ones((2, 2, 3, 5)), padding=padding),
+        lambda x, padding: ops.conv_transpose(x, jnp.ones((2, 2, 3, 5)), padding=padding),
+        lambda x, padding: ops.max_pool(x, window=2, padding=padding),
+    ],
+    ids=["conv", "conv_transpose", "max_pool"],
+)
+def test_padding_may_be_an_array_of_numpy(function):
+    x, pads = jnp.arange(48.0).reshape(1, 4, 4, 3), ((1, 0), (0, 1))
+    np.testing.assert_array_equal(function(x, np.array(pads)), function(x, pads))

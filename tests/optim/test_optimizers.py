@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -593,8 +594,53 @@ def test_a_number_out_of_range_is_refused(make: Any, arguments: dict[str, float]
 @pytest.mark.parametrize("make", [optim.sgd, optim.adam, optim.adamw, optim.muon, optim.clip_by_value])
 def test_a_number_that_is_missing_is_refused(make: Any) -> None:
     name = "limit" if make is optim.clip_by_value else "learning_rate"
-    with pytest.raises(TypeError, match=f"^{name} must be a number or a schedule, not None$"):
+    with pytest.raises(TypeError, match=f"^{name} must be a number, not None$"):
         make(None)
+
+
+SCORES, CLASSES = jnp.ones((2, 3)), jnp.array([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optim.adam((0.1, 0.2)), "learning_rate must be a number, not (0.1, 0.2)"),
+        (lambda: optim.muon(0.1, steps=None), "steps must be an integer, not None"),
+        (lambda: optim.ema(optim.sgd(0.1), None), "decay must be a number, not None"),
+        (lambda: optim.lookahead(optim.sgd(0.1), None), "every must be a number, not None"),
+        (lambda: optim.lookahead(optim.sgd(0.1), slow_step=None), "slow_step must be a number, not None"),
+        (lambda: optim.accumulate_gradients(optim.sgd(0.1), None), "every must be a number, not None"),
+        (lambda: optim.l1(CLASSES, None), "strength must be a number, not None"),
+        (lambda: optim.elastic_net(CLASSES, 0.1, None), "beta must be a number, not None"),
+        (lambda: optim.cosine(1.0, None), "steps must be a number, not None"),
+        (lambda: optim.polynomial(1.0, 5, end=None), "end must be a number, not None"),
+        (lambda: optim.linear_warmup(None, 5), "after must be a number, not None"),
+        (
+            lambda: optim.softmax_cross_entropy(SCORES, CLASSES, label_smoothing=None),
+            "label_smoothing must be a number, not None",
+        ),
+        (
+            lambda: optim.multiclass_hinge(SCORES, CLASSES, margin=None),
+            "margin must be a number, not None",
+        ),
+        (lambda: optim.huber(SCORES, SCORES, delta="1"), "delta must be a number, not '1'"),
+        (lambda: optim.top_k_accuracy(SCORES, CLASSES, k=None), "k must be an integer, not None"),
+        (lambda: optim.calibration_error(SCORES, CLASSES, bins=None), "bins must be an integer, not None"),
+        (lambda: optim.piecewise(5, (1.0, 0.1)), "boundaries must be a sequence such as (5,), not 5"),
+        (lambda: optim.piecewise((5,), 1.0), "values must be a sequence such as (1.0,), not 1.0"),
+        (
+            lambda: optim.join(optim.cosine(1.0, 5), optim.cosine(1.0, 5), boundaries=5),
+            "boundaries must be a sequence such as (5,), not 5",
+        ),
+        (
+            lambda: optim.parameter_groups({"bias": SCORES}, "*bias"),
+            "patterns must be a sequence such as ('*bias',), not '*bias'",
+        ),
+    ],
+)
+def test_what_is_no_number_or_sequence_is_refused(make: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        make()
 
 
 def test_the_iterations_of_muon_are_an_integer() -> None:
@@ -611,5 +657,7 @@ def test_a_vector_of_learning_rates_is_refused_with_what_to_do() -> None:
 def test_chain_refuses_what_is_not_an_optimizer() -> None:
     with pytest.raises(TypeError, match="chain takes optimizers, not adam; an optimizer's function has to"):
         optim.chain(optim.adam)
+    with pytest.raises(TypeError, match=r"chain takes optimizers, not \[Optimizer\(.*\]$"):
+        optim.chain([optim.adam(0.1)])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="chain needs at least one optimizer"):
         optim.chain()

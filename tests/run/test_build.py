@@ -193,7 +193,7 @@ RANGES = [
         {"linear": {"features": 64, "kernel_init": {"xavier": {"scale": -1}}}}]}}, HEAD],
      "model.residual_1.linear_1.kernel_init: scale must be at least 0, not -1.0"),
     ("model.layers", ["flatten", {"linear": {"features": 10**20}}],
-     "model.linear_1: features must be a number of at most 64 bits, not 100000000000000000000"),
+     "model.linear_1: features must be an integer of at most 64 bits, not 100000000000000000000"),
     ("optimizer.learning_rate", -0.1, "optimizer: learning_rate must be at least 0, not -0.1"),
     ("optimizer.b1", 1.0, "optimizer: b1 must be at least 0 and below 1, not 1.0"),
     ("optimizer.learning_rate", {"cosine": {"peak": -1.0}},
