@@ -205,12 +205,12 @@ def load_checkpoint(directory: Path, name: str, like: fnn.TrainState) -> fnn.Tra
                 return fnn.TrainState(**checkpointer.restore(path, target._asdict()))
     except Exception as error:  # orbax raises a bare Exception where an array's data are damaged
         raise ConfigError("", f"the checkpoint {path} cannot be read: {_first_line(error)}") from error
-    others = [name for name in kept | wanted if kept.get(name) != wanted.get(name)]
-    name = min(others, key=lambda name: (not name.startswith("params/"), name))
+    differing = [array for array in kept | wanted if kept.get(array) != wanted.get(array)]
+    first = min(differing, key=lambda array: (not array.startswith("params/"), array))
     raise ConfigError(
         "",
-        f"the checkpoint {path} is of another network: its {name} is {kept.get(name, 'absent')}, that of the "
-        f"config {wanted.get(name, 'absent')}; change {directory / 'config.toml'} back",
+        f"the checkpoint {path} is of another network: its {first} is {kept.get(first, 'absent')}, that of "
+        f"the config {wanted.get(first, 'absent')}; change {directory / 'config.toml'} back",
     )
 
 

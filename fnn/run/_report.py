@@ -130,6 +130,8 @@ def write_search_report(directory: Path, trials: Sequence[Mapping[str, Any]]) ->
         The path of the page.
     """
     results = with_nan(json.loads(_text(directory, "results.json")))
+    surroundings = json.loads(_text(directory, "environment.json"))
+    surroundings.pop("scores", None)  # the settings, which best.toml shows as they were written
     parts, facts = _parts(results)
     best = directory / "best.toml"
     paths = list(dict.fromkeys(path for trial in trials for path in trial["hyperparameters"]))
@@ -160,7 +162,7 @@ def write_search_report(directory: Path, trials: Sequence[Mapping[str, Any]]) ->
         ("Trials", _folded(f"all {len(rows)}", _table(["trial", "score", "epochs", *paths], rows))),
         ("Config", f"<pre>{escape(_text(directory, 'config.toml'))}</pre>"),
         ("best.toml", f"<pre>{escape(best.read_text('utf-8'))}</pre>" if best.exists() else ""),
-        ("Environment", _words(json.loads(_text(directory, "environment.json")))),
+        ("Environment", _words(surroundings)),
     ]
     said = [*results["notes"], *([results["stopped"]] if "stopped" in results else [])]
     return _page(directory, _headline(parts), facts, " ".join(said), sections)

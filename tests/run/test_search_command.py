@@ -136,6 +136,14 @@ def test_figures_are_drawn(searched):
     assert (searched / "report.html").read_text().count("<img ") == 5
 
 
+def test_the_report_does_not_repeat_the_settings_in_its_environment(searched):
+    assert "scores" in json.loads((searched / "environment.json").read_text())
+    page = (searched / "report.html").read_text()
+    _, _, environment = page.partition("Environment")
+    assert "xla_flags" in environment
+    assert "model.layers" not in environment
+
+
 def test_another_config_does_not_go_on_with_a_search(searched, monkeypatch, capsys):
     small = searched.parent / "small.toml"
     code, _, error = run(
