@@ -102,6 +102,12 @@ def check_sequence(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be a sequence such as ({value!r},), not {value!r}")
 
 
+def check_channels(x: Array, channels: int) -> None:
+    """Raise ValueError where the last axis of a batch is not as long as that of the parameters."""
+    if x.shape[-1] != channels:
+        raise ValueError(f"expected {channels} channels, got an input of shape {x.shape}")
+
+
 def check_key(key: Any) -> None:
     """Raise TypeError where something, such as a seed, is no random key."""
     if not hasattr(key, "dtype") or (key.ndim == 0 and not jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
@@ -113,16 +119,16 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def known_number(name: str, hyperparameter: Hyperparameter) -> float | Array:
+def known_number(name: str, hyperparameter: Hyperparameter, **limits: Any) -> float | Array:
     """The hyperparameter itself, where no count is at hand at which a schedule could be evaluated.
 
     Raises:
-        TypeError: if it is a schedule, or no number.
+        ValueError, TypeError: see `check_range`, which takes the limits; a schedule is refused too.
     """
     if callable(hyperparameter):
         raise TypeError(
             f"{name} must be a number or a scalar array here, not a schedule; "
             "pass the schedule's value at the current step, schedule(step)"
         )
-    check_range(name, hyperparameter)
+    check_range(name, hyperparameter, **limits)
     return hyperparameter

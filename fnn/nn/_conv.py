@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fnn import ops
 from fnn._tree import fold_name
-from fnn._types import Array, Initializer, Key, Params, check_range
+from fnn._types import Array, Initializer, Key, Params, check_channels, check_range
 from fnn.nn._layer import Layer, layer
 from fnn.nn.initializers import check_initializer, kaiming
 from fnn.ops._conv import interleaved
@@ -125,8 +125,7 @@ def depthwise_conv(
 
     def apply(params: Params, x: Array) -> Array:
         channels = params["kernel"].shape[-1] // multiplier
-        if x.shape[-1] != channels:
-            raise ValueError(f"expected {channels} channels, got an input of shape {x.shape}")
+        check_channels(x, channels)
         return grouped(channels).apply(params, {}, x)[0]
 
     return layer("depthwise_conv", apply, init, name=name, window=grouped(1).window)

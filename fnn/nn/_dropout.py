@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from fnn import ops
-from fnn._types import Array, Hyperparameter, Key, Params, State, as_float, check_range, known_number
+from fnn._types import Array, Hyperparameter, Key, Params, State, as_float, known_number
 from fnn.nn._layer import Layer, check_train
 
 
@@ -87,7 +87,7 @@ def _stochastic(
     at_test_time: Callable[[Array], Array] = lambda x: x,
 ) -> Layer:
     """A layer without parameters that draws in training and not at test time."""
-    check_range("dropout rate", known_number("dropout rate", rate), at_least=0, below=1)
+    known_number("dropout rate", rate, at_least=0, below=1)
 
     def init(key: Key, x: Any) -> tuple[Params, State]:
         return {}, {}

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn import ops
-from fnn._types import Array, Hyperparameter, Key, Params, State, check_range, known_number
+from fnn._types import Array, Hyperparameter, Key, Params, State, check_channels, check_range, known_number
 from fnn.nn._layer import Layer, as_shape, check_train, layer
 
 
@@ -42,7 +42,7 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
 
     Source: Ioffe and Szegedy (2015), "Batch Normalization".
     """
-    check_range("momentum", known_number("momentum", momentum), at_least=0, at_most=1)
+    known_number("momentum", momentum, at_least=0, at_most=1)
     check_range("eps", eps, above=0)
 
     def init(key: Key, x: Any) -> tuple[Params, State]:
@@ -65,8 +65,7 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
     ) -> tuple[Array, State]:
         check_train(train)
         scale, bias = params["scale"], params["bias"]
-        if x.shape[-1] != scale.shape[0]:
-            raise ValueError(f"expected {scale.shape[0]} channels, got an input of shape {x.shape}")
+        check_channels(x, scale.shape[0])
         if not train:
             return ops.batch_norm(x, scale, bias, state["mean"], state["var"], eps=eps), state
         if math.prod(x.shape[:-1]) == 1:
@@ -175,8 +174,7 @@ def _of_each_example(kind: str, normalise: Callable[..., Array], eps: float, nam
 
     def apply(params: Params, x: Array) -> Array:
         scale, bias = params["scale"], params["bias"]
-        if x.shape[-1] != scale.shape[0]:
-            raise ValueError(f"expected {scale.shape[0]} channels, got an input of shape {x.shape}")
+        check_channels(x, scale.shape[0])
         return normalise(x, scale, bias, eps=eps)
 
     return layer(kind, apply, init, name=name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from fnn._types import Array, Hyperparameter, Key, Params, known_number
+from fnn._types import Array, Hyperparameter, Key, Params, check_channels, known_number
 from fnn.nn._layer import Layer, layer
 from fnn.nn.activations import leaky_relu
 from fnn.ops._norm import per_channel
@@ -39,8 +39,8 @@ def prelu(*, shared: bool = False, initial: Hyperparameter = 0.25, name: str | N
 
     def apply(params: Params, x: Array) -> Array:
         slope = params["slope"]
-        if not shared and x.shape[-1] != slope.shape[0]:
-            raise ValueError(f"expected {slope.shape[0]} channels, got an input of shape {x.shape}")
+        if not shared:
+            check_channels(x, slope.shape[0])
         return leaky_relu(x, per_channel(slope, x.ndim))
 
     return layer("prelu", apply, init, name=name)

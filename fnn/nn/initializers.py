@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from fnn._types import Array, DType, Hyperparameter, Key, Shape, check_key, check_range, known_number
+from fnn._types import Array, DType, Hyperparameter, Key, Shape, check_key, known_number
 
 Mode = Literal["fan_in", "fan_out", "fan_avg"]
 Distribution = Literal["normal", "uniform"]
@@ -121,7 +121,7 @@ def truncated_normal(
 
     Source: the initial values of Devlin et al. (2019), "BERT", with σ = 0.02.
     """
-    check_range("stddev", known_number("stddev", stddev), at_least=0)
+    known_number("stddev", stddev, at_least=0)
     check_key(key)
     unit = jax.random.truncated_normal(key, -2, 2, shape, dtype)
     return (jnp.asarray(stddev, float) * unit).astype(unit.dtype)
@@ -146,7 +146,7 @@ def orthogonal(key: Key, shape: Shape, dtype: DType = float, /, *, scale: Hyperp
     deep linear neural networks".
     """
     fans(shape)
-    check_range("scale", known_number("scale", scale), at_least=0)
+    known_number("scale", scale, at_least=0)
     check_key(key)
     dtype = jax.dtypes.canonicalize_dtype(dtype)
     made = jax.nn.initializers.orthogonal()(key, shape, jnp.promote_types(dtype, jnp.float32))
@@ -207,7 +207,7 @@ def check_initializer(kernel_init: Any) -> None:
 def _scaled(
     key: Key, shape: Shape, dtype: DType, scale: Hyperparameter, mode: Mode, distribution: Distribution
 ) -> Array:
-    check_range("scale", known_number("scale", scale), at_least=0)
+    known_number("scale", scale, at_least=0)
     fan_in, fan_out = fans(shape)
     choices = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
     if mode not in choices:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from fnn._types import Array
+from fnn._types import Array, check_channels
 from fnn.ops import _library
 from fnn.ops._on_cpu import on_cpu
 from fnn.ops._window import (
@@ -69,8 +69,8 @@ def conv(
             "a convolution needs channels and features, got an input of shape "
             f"{x.shape} and a kernel of shape {kernel.shape}"
         )
-    if groups == 1 and channels != per_group:
-        raise ValueError(f"expected {per_group} channels, got an input of shape {x.shape}")
+    if groups == 1:
+        check_channels(x, per_group)
     if channels != per_group * groups or features % groups:
         raise ValueError(
             f"{groups} group(s) of {per_group} channels and {features} features do not fit an input of "

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn._types import Array, Hyperparameter, check_range, known_number
+from fnn._types import Array, Hyperparameter, known_number
 from fnn.optim._precision import at_least_float32
 
 # --- of classes -----------------------------------------------------------------------------------------
@@ -311,8 +311,7 @@ def huber(predictions: Array, targets: Array, /, *, delta: Hyperparameter = 1.0)
 
 def _scalar(name: str, value: Hyperparameter, **limits: Any) -> float | Array:
     """The number that a hyperparameter is, one for all examples, within its limits where it is known."""
-    check_range(name, value, **limits)
-    if jnp.ndim(number := known_number(name, value)) != 0:
+    if jnp.ndim(number := known_number(name, value, **limits)) != 0:
         raise ValueError(
             f"{name} must be a scalar, not an array of shape {jnp.shape(number)}; "
             "use jax.vmap for another number at each example"
