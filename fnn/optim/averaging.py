@@ -13,7 +13,7 @@ from jax import lax
 
 from fnn._tree import combine
 from fnn._types import Array, Hyperparameter, Params, check_range
-from fnn.optim._precision import at_least_float32
+from fnn.optim._sums import at_least_float32
 from fnn.optim.schedules import value_at
 from fnn.optim.transforms import (
     Optimizer,

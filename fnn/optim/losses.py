@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn._types import Array, Hyperparameter, known_number
-from fnn.optim._precision import at_least_float32
+from fnn.optim._sums import at_least_float32
 
 # --- of classes -----------------------------------------------------------------------------------------
 

@@ -117,12 +117,13 @@ def adam_update(
     """One step of `adam`, with its hyperparameters given as numbers."""
     first_weight = _next_weight(state.first_weight, b1)
     second_weight = _next_weight(state.second_weight, b2)
+    # Two divisions in all, where each weight of the network would take two of its own.
+    first, second = (1 / first_weight, 1 / second_weight) if bias_correction else (1, 1)
 
     def rule(g: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
         m = b1 * m + (1 - b1) * g
         v = b2 * v + (1 - b2) * g**2
-        m_hat, v_hat = (m / first_weight, v / second_weight) if bias_correction else (m, v)
-        return -learning_rate * ratio(m_hat, root(v_hat) + eps), m, v
+        return -learning_rate * ratio(first * m, root(second * v) + eps), m, v
 
     updates, first_moment, second_moment = leafwise(rule, grads, state.first_moment, state.second_moment)
     return updates, AdamState(state.count + 1, first_moment, second_moment, first_weight, second_weight)
@@ -299,12 +300,12 @@ def nadam_update(
     first_weight = _next_weight(state.first_weight, b1)
     weight_ahead = _next_weight(first_weight, next_b1)
     second_weight = _next_weight(state.second_weight, b2)
+    of_m, of_g, of_v = next_b1 / weight_ahead, (1 - b1) / first_weight, 1 / second_weight
 
     def rule(g: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
         m = b1 * m + (1 - b1) * g
         v = b2 * v + (1 - b2) * g**2
-        m_hat = next_b1 * m / weight_ahead + (1 - b1) * g / first_weight
-        return -learning_rate * ratio(m_hat, root(v / second_weight) + eps), m, v
+        return -learning_rate * ratio(of_m * m + of_g * g, root(of_v * v) + eps), m, v
 
     updates, first_moment, second_moment = leafwise(rule, grads, state.first_moment, state.second_moment)
     return updates, AdamState(state.count + 1, first_moment, second_moment, first_weight, second_weight)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn._tree import matching
 from fnn._types import Array, Hyperparameter, Params, check_range, known_number
-from fnn.optim._precision import at_least_float32
+from fnn.optim._sums import at_least_float32, total
 
 
 def l1(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") -> Array:
@@ -40,9 +40,7 @@ def l1(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") ->
     check_range("strength", strength, at_least=0)
     kernels = [at_least_float32(w) for w in matching(params, pattern)]
     # |w| as w · sign(w), since the gradient of jnp.abs at 0 is 1 and would move a weight that has died.
-    return known_number("strength", strength) * sum(
-        (jnp.sum(w * jnp.sign(w)) for w in kernels), jnp.zeros(())
-    )
+    return known_number("strength", strength) * sum((total(w * jnp.sign(w)) for w in kernels), jnp.zeros(()))
 
 
 def l2(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") -> Array:
@@ -75,7 +73,7 @@ def l2(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") ->
     """
     check_range("strength", strength, at_least=0)
     kernels = [at_least_float32(w) for w in matching(params, pattern)]
-    return known_number("strength", strength) * sum((jnp.sum(jnp.square(w)) for w in kernels), jnp.zeros(()))
+    return known_number("strength", strength) * sum((total(jnp.square(w)) for w in kernels), jnp.zeros(()))
 
 
 def elastic_net(

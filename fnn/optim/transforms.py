@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from fnn._tree import combine, matching, partition
 from fnn._types import Array, Hyperparameter, Params, check_range
-from fnn.optim._precision import at_least_float32
+from fnn.optim._sums import at_least_float32, total
 from fnn.optim.schedules import value_at
 
 Updates = Annotated[Any, "updates"]
@@ -116,7 +116,7 @@ def global_norm(tree: Updates, /) -> Array:
         >>> float(global_norm({"kernel": jnp.array([3.0]), "bias": jnp.array([[4.0]])}))
         5.0
     """
-    squares = [jnp.sum(jnp.square(at_least_float32(leaf))) for leaf in jax.tree.leaves(tree)]
+    squares = [total(jnp.square(at_least_float32(leaf))) for leaf in jax.tree.leaves(tree)]
     return root(sum(squares, start=jnp.zeros(())))
 
 

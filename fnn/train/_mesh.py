@@ -62,9 +62,9 @@ def over_data(tree: Tree) -> Tree:
     the devices do not divide the axis, the placement is left to XLA.
     """
     current = jax.sharding.get_abstract_mesh()
-    if current.empty or "data" not in current.axis_names:
+    parts = current.shape.get("data", 1)
+    if parts == 1:
         return tree
-    parts = current.shape["data"]
 
     def cut(leaf: jax.Array) -> jax.Array:
         if leaf.ndim == 0 or leaf.shape[0] % parts:

@@ -57,7 +57,8 @@ def over_population(function: Callable[..., Any], /, *, how: How) -> Callable[..
         return lax.map(lambda member: function(member, *shared), members)
 
     def on_each_device(members: Any, *shared: Any) -> Any:
-        groups = jax.sharding.get_abstract_mesh().shape.get("population", 1)
+        axes = jax.sharding.get_abstract_mesh().shape
+        groups = axes.get("population", 1)
         sizes = [np.shape(leaf)[:1] for leaf in jax.tree.leaves(members)]
         if not sizes or not all(sizes):
             raise ValueError(
@@ -71,7 +72,9 @@ def over_population(function: Callable[..., Any], /, *, how: How) -> Callable[..
             raise ValueError(f"{groups} groups of devices cannot share {count} members equally")
         cut, whole = PartitionSpec("population"), PartitionSpec()
         specs = (cut, *(whole for _ in shared))
-        share = jax.shard_map(run, in_specs=specs, out_specs=cut, axis_names={"population"}, check_vma=False)
+        # An axis of one device left to XLA would have it write a sharding down for every operation.
+        mine = {"population", *(name for name, size in axes.items() if size == 1)}
+        share = jax.shard_map(run, in_specs=specs, out_specs=cut, axis_names=mine, check_vma=False)
         return share(members, *shared)
 
     return on_each_device

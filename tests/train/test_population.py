@@ -52,6 +52,15 @@ def test_every_member_equals_its_solo_run(how, groups):
 
 
 @pytest.mark.devices
+def test_an_axis_of_one_device_leaves_no_sharding_to_xla():
+    member = lambda factor, x: jnp.tanh(jnp.sin(factor) * x) + factor @ factor  # noqa: E731
+    with jax.set_mesh(fnn.mesh(population=2, data=1)):
+        run = jax.jit(fnn.over_population(member, how="vmap"))
+        program = run.lower(jnp.ones((4, 3)), jnp.ones(3)).as_text()
+    assert "manual_computation" in program and "sharding_constraint" not in program
+
+
+@pytest.mark.devices
 def test_bad_input():
     with pytest.raises(ValueError, match='how must be "vmap" or "map", not \'both\''):
         fnn.over_population(member, how="both")
