@@ -388,7 +388,10 @@ class Records(Journal):
         before = self._read()
         name = f"{self._stage}-{before.get('count', 0) + 1}"
         leaves = {
-            str(k): {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(population.mine))}
+            str(k): {
+                str(i): np.asarray(leaf)[list(population.rows)]
+                for i, leaf in enumerate(jax.tree.leaves(population.mine))
+            }
             for k, population in enumerate(populations)
         }
         with ocp.StandardCheckpointer() as checkpointer:
@@ -396,7 +399,6 @@ class Records(Journal):
         about = [
             {
                 "trials": [trial._asdict() for trial in population.trials],
-                "rows": len(jax.tree.leaves(population.mine)[0]),
                 "epoch": population.epoch,
                 "curves": population.curves,
             }
@@ -424,10 +426,11 @@ class Records(Journal):
         here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         for k, kept in enumerate(about["populations"]):
             trials = tuple(Trial(**{**t, "point": tuple(t["point"])}) for t in kept["trials"])
-            population = like(trials[0])._replace(trials=trials, epoch=kept["epoch"])
+            rows = tuple(range(len(trials)))
+            population = like(trials[0])._replace(trials=trials, rows=rows, epoch=kept["epoch"])
             leaves, structure = jax.tree.flatten(population.mine)
             targets[str(k)] = {
-                str(i): jax.ShapeDtypeStruct((kept["rows"], *leaf.shape[1:]), leaf.dtype, sharding=here)
+                str(i): jax.ShapeDtypeStruct((len(trials), *leaf.shape[1:]), leaf.dtype, sharding=here)
                 for i, leaf in enumerate(leaves)
             }
             shapes.append((population, structure, kept["curves"]))

@@ -52,14 +52,17 @@ def structures_checked(plan: Plan, check: Callable[[dict[str, Any]], None]) -> P
 class Population(NamedTuple):
     """Trials of one program that train together.
 
-    values, mine: leaves with the trials as their first axis, the last one repeated so that the devices share
-        them equally; those of `mine` have the replicas as their second.
+    rows: of each trial, where it stands on the first axis of the leaves of `values` and `mine`. Other rows
+        belong to no trial: they have the number -1.
+    values, mine: the trials' hyperparameters with their numbers, and what they own; the leaves of `mine` have
+        the replicas as their second axis.
     epoch: how many the trials have had.
     curves: of each trial, its metrics by epoch.
     """
 
     program: Program
     trials: tuple[Trial, ...]
+    rows: tuple[int, ...]
     values: Any
     mine: Any
     epoch: int
@@ -155,8 +158,9 @@ class Engine:
         self._starts: dict[Program, Callable[[Any], Any]] = {}
         self._epochs: dict[Program, Callable[..., Any]] = {}
         self._state_bytes: dict[Program, float] = {}  # of one trial
+        self._sizes: dict[Program, int] = {}  # the rows of what is compiled, where it skips empty ones
         self._keep = False
-        self._standing: dict[int, tuple[Population, int]] = {}  # of trials that can go on: population, row
+        self._standing: dict[int, tuple[Population, int]] = {}  # of trials that can go on: where, which
 
     def run(self, method: Method, space: Space, *, epochs: int, seed: int) -> tuple[Outcome, ...]:
         """Ask, train and tell until the method is done or the budget is spent.
@@ -201,7 +205,7 @@ class Engine:
 
     def _stand(self, populations: Sequence[Population]) -> None:
         """These are the trials that can be continued from now on."""
-        self._standing = {t.number: (p, row) for p in populations for row, t in enumerate(p.trials)}
+        self._standing = {t.number: (p, k) for p in populations for k, t in enumerate(p.trials)}
 
     def _train(self, asked: Round) -> list[Outcome]:
         """The outcomes of a round as far as the budget goes; what is recorded is not trained again."""
@@ -220,8 +224,8 @@ class Engine:
             program, values = self.plan(trial)
             source = self._source(trial)
             if trial.number in self._standing:
-                population, row = self._standing[trial.number]
-                _see_that_alike(population.trials[row], trial)
+                population, k = self._standing[trial.number]
+                _see_that_alike(population.trials[k], trial)
             if source is None and trial.parent is not None:
                 raise JournalError(
                     f"trial {trial.number} goes on from trial {trial.parent}, whose state is lost; start the "
@@ -269,7 +273,7 @@ class Engine:
         self._say(note)
 
     def _source(self, trial: Trial) -> tuple[Population, int] | None:
-        """Where a trial, or else its parent, stands."""
+        """Where a trial, or else its parent, stands: a population, and which of its trials."""
         return self._standing.get(trial.number) or self._standing.get(
             -1 if trial.parent is None else trial.parent
         )
@@ -294,13 +298,14 @@ class Engine:
         population = self._gathered(program, members)
         step = self._program(population)
         if self._too_large(_bytes(step), len(members)):
+            self._sizes.pop(program, None)
             del population
             return self._in_halves(program, members, asked, done)
         epochs, trials = asked.epochs, population.trials
         while population.epoch < epochs and not self._late():
             population = self._advanced(step, population)
-            for row, trial in enumerate(trials):
-                self.outcomes[trial.number] = outcome_of(trial, population.curves[row])
+            for trial, curve in zip(trials, population.curves, strict=True):
+                self.outcomes[trial.number] = outcome_of(trial, curve)
             standing = self._worth_keeping(asked, [*done, population]) or [population]
             ends = self._keep and population.epoch == epochs
             self.journal.border(standing, must=ends, seconds=self.elapsed)
@@ -309,9 +314,9 @@ class Engine:
                 self.report(
                     SearchProgress(self._sorted(), numbers, population.epoch, epochs, tuple(self.notes))
                 )
-        for row, trial in enumerate(trials):
-            if len(population.curves[row]) > trial.inherited:
-                self.outcomes[trial.number] = outcome_of(trial, population.curves[row])
+        for trial, curve in zip(trials, population.curves, strict=True):
+            if len(curve) > trial.inherited:
+                self.outcomes[trial.number] = outcome_of(trial, curve)
                 self.journal.record(self.outcomes[trial.number], seconds=self.elapsed)
         done.append(population)
 
@@ -347,9 +352,16 @@ class Engine:
     def _place(self, tree: Any, spec: PartitionSpec) -> Any:
         return jax.device_put(tree, None if self.mesh is None else NamedSharding(self.mesh, spec))
 
-    def _padded(self, rows: Sequence[Any]) -> list[Any]:
-        """One of each trial, and copies of the last one, so that the devices share them equally."""
-        return [*rows, *[rows[-1]] * (-len(rows) % self._groups)]
+    def _size(self, program: Program, trials: int) -> int:
+        """How many rows a population of so many trials has: those of the compiled program, where they fit."""
+        least = -(-trials // self._groups) * self._groups
+        compiled = max(least, self._sizes.get(program, 0))
+        bytes_of_it = self._state_bytes.get(program, 0.0) * compiled / self._groups
+        return compiled if bytes_of_it <= self._free() * _FREE else least
+
+    def _rows(self, trials: int, size: int) -> tuple[int, ...]:
+        """Where so many trials stand among so many rows, so that the devices share them equally."""
+        return tuple(np.arange(size).reshape(self._groups, -1).T.ravel()[:trials].tolist())
 
     def _starting(self, program: Program) -> Callable[[Any], Any]:
         """What trials own before their first epoch, as a function of their values."""
@@ -368,51 +380,60 @@ class Engine:
         program, values = self.plan(trial)
         stacked = _stack([_numbered(trial, values)])
         mine = jax.eval_shape(self._starting(program), stacked)
-        return Population(program, (trial,), stacked, mine, 0, ((),))
+        return Population(program, (trial,), (0,), stacked, mine, 0, ((),))
 
     def _own_bytes(self, program: Program, members: Sequence[tuple[Trial, Any]]) -> float:
         """What the states of trials take on a device."""
-        count = len(self._padded(members))
+        size = self._size(program, len(members))
         if program not in self._state_bytes:
+            rows = self._rows(len(members), size)
             with self._on_mesh():
-                shapes = jax.eval_shape(self._starting(program), self._values_of(members))
+                shapes = jax.eval_shape(self._starting(program), self._values_of(members, rows, size))
             sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)]
-            self._state_bytes[program] = sum(sizes) / count
-        return self._state_bytes[program] * count / self._groups
+            self._state_bytes[program] = sum(sizes) / size
+        return self._state_bytes[program] * size / self._groups
 
-    def _values_of(self, members: Sequence[tuple[Trial, Any]]) -> Any:
-        stacked = _stack([_numbered(trial, values) for trial, values in self._padded(members)])
-        return self._place(stacked, PartitionSpec("population"))
+    def _values_of(self, members: Sequence[tuple[Trial, Any]], rows: Sequence[int], size: int) -> Any:
+        values, _ = _numbered(*members[0])
+        stacked = [(values, np.int32(-1))] * size
+        for row, (trial, values) in zip(rows, members, strict=True):
+            stacked[row] = _numbered(trial, values)
+        return self._place(_stack(stacked), PartitionSpec("population"))
 
     def _gathered(self, program: Program, members: Sequence[tuple[Trial, Any]]) -> Population:
         """The trials from where they, or their parents, stand; else from their start."""
-        trials = tuple(trial for trial, _ in members)
-        cut = PartitionSpec("population")
+        trials, size = tuple(trial for trial, _ in members), self._size(program, len(members))
+        rows = self._rows(len(trials), size)
         known = [source for trial in trials if (source := self._source(trial)) is not None]
         with self._on_mesh():
-            values = self._values_of(members)
+            values = self._values_of(members, rows, size)
             if not known:
                 mine = self._starting(program)(values)
-                return Population(program, trials, values, mine, 0, ((),) * len(trials))
+                return Population(program, trials, rows, values, mine, 0, ((),) * len(trials))
             populations = list({id(population): population for population, _ in known}.values())
             sizes = [len(jax.tree.leaves(population.mine)[0]) for population in populations]
             first = {id(p): sum(sizes[:k]) for k, p in enumerate(populations)}
-            rows = np.array(self._padded([first[id(population)] + row for population, row in known]))
-            mine = self._place(_rows_of([population.mine for population in populations], rows), cut)
-        curves = tuple(population.curves[row] for population, row in known)
-        return Population(program, trials, values, mine, known[0][0].epoch, curves)
+            sources = np.zeros(size, int)
+            sources[list(rows)] = [first[id(population)] + population.rows[k] for population, k in known]
+            mine = _rows_of([population.mine for population in populations], sources)
+            mine = self._place(mine, PartitionSpec("population"))
+        curves = tuple(population.curves[k] for population, k in known)
+        return Population(program, trials, rows, values, mine, known[0][0].epoch, curves)
 
     def _program(self, population: Population) -> Any:
         """The compiled epoch of a population."""
         with self._on_mesh():
             program = population.program
             how = self._fastest(population)
-            members = population.values, population.mine
-            known = (program, len(population.trials), how)
+            members, size = (population.values, population.mine), len(population.values[1])
+            known = (program, size, how)
             if known not in self._compiled:
                 if program not in self._epochs:  # traced once, however many trials there are
                     self._epochs[program] = jax.jit(_one_epoch(program, self.replicas))
-                advance = over_population(self._epochs[program], how=how)
+                advance = self._epochs[program]
+                if how == "map":  # one after the other, so fewer trials need no program of their own
+                    advance, self._sizes[program] = _unless_empty(advance), size
+                advance = over_population(advance, how=how)
 
                 def step(values: Any, mine: Any, epoch: jax.Array, shared: Any) -> Any:
                     return advance((values, mine), epoch, shared)
@@ -428,9 +449,10 @@ class Engine:
         if self._given_how is not None:
             return self._given_how
         if program not in self.fastest_ways:
-            rows = np.array(self._padded(range(min(len(population.trials), _PROBED))))
-            few = _rows_of([(population.values, population.mine)], rows)
-            members = self._place(few, PartitionSpec("population"))
+            members = population.values, population.mine
+            if len(population.trials) > _PROBED:
+                rows = np.array(population.rows[: _PROBED // self._groups * self._groups])
+                members = self._place(_rows_of([members], rows), PartitionSpec("population"))
 
             def probe(member: Any, shared: Any) -> Any:
                 (values, _), mine = member
@@ -447,7 +469,7 @@ class Engine:
             metrics = jax.device_get(metrics)
         curves = tuple(
             (*curve, _summarised({name: leaf[row] for name, leaf in metrics.items()}))
-            for row, curve in enumerate(population.curves)
+            for row, curve in zip(population.rows, population.curves, strict=True)
         )
         return population._replace(mine=mine, epoch=population.epoch + 1, curves=curves)
 
@@ -491,7 +513,7 @@ def _close(one: Any, other: Any) -> bool:
 
 
 def _numbered(trial: Trial, values: Any) -> tuple[Any, np.int32]:
-    """The values of a trial with its number, since there may be none: all may be structure."""
+    """The values of a trial, of which there may be none, since all may be structure; and its number."""
     return as_values(values), np.int32(trial.number)
 
 
@@ -508,6 +530,18 @@ def _one_epoch(program: Program, replicas: int) -> Callable[..., Any]:
         return lax.map(one, (jnp.arange(replicas), mine))
 
     return advance
+
+
+def _unless_empty(advance: Callable[..., Any]) -> Callable[..., Any]:
+    """The same epoch, which a row without a trial skips."""
+
+    def skipping(member: Any, *shared: Any) -> Any:
+        (_, number), mine = member
+        _, shapes = jax.eval_shape(advance, member, *shared)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return lax.cond(number >= 0, lambda: advance(member, *shared), lambda: (mine, nothing))
+
+    return skipping
 
 
 def _summarised(metrics: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 import tomli_w
 from run_cases import SMALL
@@ -19,7 +20,7 @@ from fnn.run._config import override as override_of
 from fnn.run._config import read
 from fnn.run._search_figures import _draw_parallel
 from fnn.tune import Outcome, Trial
-from fnn.tune._engine import outcome_of
+from fnn.tune._engine import Population, outcome_of
 from fnn.tune._space import Space
 
 SEARCH = """
@@ -156,7 +157,8 @@ def test_another_config_does_not_go_on_with_a_search(searched, monkeypatch, caps
     assert "is a search that has begun, where no key can be changed" in error
 
 
-def test_an_interrupted_search_goes_on(config, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("how", ["vmap", "map"])
+def test_an_interrupted_search_goes_on(config, tmp_path, monkeypatch, capsys, how):
     """The signal comes in the middle of the last rung; nothing is trained twice, and the end is the same."""
     directory, borders = tmp_path / "found", []
     border = _search.Records.border
@@ -168,7 +170,9 @@ def test_an_interrupted_search_goes_on(config, tmp_path, monkeypatch, capsys):
         border(self, populations, must=must, seconds=seconds)
 
     monkeypatch.setattr(_search.Records, "border", interrupted)
-    code, _, error = run(monkeypatch, capsys, "search", config, f'run.directory="{directory}"')
+    code, _, error = run(
+        monkeypatch, capsys, "search", config, f'run.directory="{directory}"', f'search.how="{how}"'
+    )
     assert code == 143
     assert f"fnn search {directory} goes on from here" in error.replace("\n", "")
     assert len(lines_of(directory)) == 4
@@ -185,7 +189,9 @@ def test_an_interrupted_search_goes_on(config, tmp_path, monkeypatch, capsys):
     # Rungs of 1 and 3 epochs, then the finalists: each epoch once, the interrupted one among them.
     assert borders == [[1], [2], [3], [1], [2], [3]]
     whole = tmp_path / "whole"
-    assert run(monkeypatch, capsys, "search", config, f'run.directory="{whole}"')[0] == 0
+    assert (
+        run(monkeypatch, capsys, "search", config, f'run.directory="{whole}"', f'search.how="{how}"')[0] == 0
+    )
     one, other = lines_of(directory), lines_of(whole)
     assert [(line["trial"], line["epochs"]) for line in one] == [
         (line["trial"], line["epochs"]) for line in other
@@ -315,6 +321,19 @@ def test_a_line_that_was_cut_off_is_trained_again(searched, tmp_path, fragment):
     for _ in range(2):  # the next line does not go on with the fragment
         _search.Records(tmp_path, "search", []).record(outcome, seconds=1.0)
     assert [line["trial"] for line in _search.read_trials(tmp_path)] == [0, 1, 1]
+
+
+def test_a_checkpoint_keeps_the_rows_of_trials_alone(tmp_path):
+    (tmp_path / "trials.jsonl").touch()
+    (tmp_path / "checkpoints").mkdir()
+    trials = tuple(Trial(k, {"rate": 0.1}, (0.5,)) for k in (3, 7))
+    mine = {"x": jnp.arange(8.0).reshape(4, 2)}
+    standing = Population(None, trials, (0, 2), (), mine, 1, (({"loss": 1.0},), ({"loss": 2.0},)))
+    _search.Records(tmp_path, "search", []).border([standing], must=True, seconds=1.0)
+    one = Population(None, trials[:1], (0,), (), jax.tree.map(lambda leaf: leaf[:1], mine), 0, ((),))
+    (restored,) = _search.Records(tmp_path, "search", []).restored(lambda trial: one)
+    assert (restored.trials, restored.rows, restored.curves) == (trials, (0, 1), standing.curves)
+    assert restored.mine["x"].tolist() == [[0, 1], [4, 5]]
 
 
 def test_a_damaged_checkpoint_is_none(tmp_path):

@@ -85,16 +85,58 @@ def test_means_and_errors_over_the_replicas(how):
 
 
 @pytest.mark.devices
+@pytest.mark.parametrize("how", ["vmap", "map"])
 @pytest.mark.parametrize("devices", [2, 4])
-def test_any_number_of_devices_finds_the_same(devices):
+def test_any_number_of_devices_finds_the_same(devices, how):
     """Also where they do not divide the trials."""
     mesh = fnn.mesh(data=1, population=devices)
     for method in (fnn.successive_halving(7, 3), fnn.population_based(5)):
-        same(searched(method), searched(method, mesh=mesh))
+        same(searched(method), searched(method, mesh=mesh, how=how))
 
 
-def test_survivors_go_on_from_where_they_were():
-    found = searched(fnn.successive_halving(6, 3))
+@pytest.mark.parametrize("groups", [1, pytest.param(2, marks=pytest.mark.devices)])
+def test_trials_one_after_the_other_are_one_program_however_many(groups, monkeypatch):
+    """The rounds of 9, 3 and 1 trials compile once, and a row without a trial trains nothing."""
+    compiled, trained = [], []
+    monkeypatch.setattr(
+        _engine,
+        "_unless_empty",
+        lambda advance, made=_engine._unless_empty: compiled.append(1) or made(advance),
+    )
+
+    def counted(self, values, mine, replica, *rest, advance=Decay.advance):
+        jax.debug.callback(trained.append, replica)
+        return advance(self, values, mine, replica, *rest)
+
+    monkeypatch.setattr(Decay, "advance", counted)
+    mesh = fnn.mesh(data=1, population=groups) if groups > 1 else None
+    method = fnn.successive_halving(9, 3)
+    found = searched(method, space={"rate": SPACE["rate"]}, epochs=9, how="map", mesh=mesh)
+    jax.effects_barrier()
+    epochs = [outcome.epochs for outcome in found.outcomes]
+    assert sorted(epochs) == [1] * 6 + [3, 3, 9]
+    assert len(compiled) == 1
+    assert len(trained) == 2 * sum(epochs)  # of two replicas
+
+
+@pytest.mark.devices
+def test_devices_share_what_is_left_of_a_population(monkeypatch):
+    """Of 8 rows in the memory of two devices, 4 each, three trials take the first two and the fifth."""
+    rows = []
+    gathered = _engine.Engine._gathered
+    monkeypatch.setattr(
+        _engine.Engine,
+        "_gathered",
+        lambda self, *rest: rows.append((population := gathered(self, *rest)).rows) or population,
+    )
+    mesh = fnn.mesh(data=1, population=2)
+    searched(fnn.successive_halving(8, 3), space={"rate": SPACE["rate"]}, how="map", mesh=mesh)
+    assert rows == [(0, 4, 1, 5, 2, 6, 3, 7), (0, 4)]
+
+
+@pytest.mark.parametrize("how", ["vmap", "map"])
+def test_survivors_go_on_from_where_they_were(how):
+    found = searched(fnn.successive_halving(6, 3), how=how)
     assert sorted(outcome.epochs for outcome in found.outcomes) == [1, 1, 1, 1, 3, 3]
     for outcome in found.outcomes:
         scores, _ = curve(outcome.trial.hyperparameters["rate"], outcome.epochs)
@@ -146,11 +188,12 @@ def test_members_of_a_population_take_over_their_parents():
 
 
 @pytest.mark.cpu  # elsewhere the device tells its own memory
-def test_what_does_not_fit_into_memory_is_trained_in_parts(monkeypatch):
+@pytest.mark.parametrize("how", ["vmap", "map"])
+def test_what_does_not_fit_into_memory_is_trained_in_parts(monkeypatch, how):
     method = fixed(0.1, 0.2, 0.3, 0.4)
     whole = searched(method)
     monkeypatch.setattr(_engine, "free_memory", lambda: 1.0)
-    parts = searched(method)
+    parts = searched(method, how=how)
     assert parts.notes[0].startswith("4 trials at once would take")
     assert parts.notes[1].endswith("so 1 train at a time")
     same(whole, parts)
@@ -270,17 +313,18 @@ class Memory(Journal):
     ],
     ids=lambda method: method.name,
 )
-def test_an_interrupted_search_goes_on(method):
+@pytest.mark.parametrize("how", ["vmap", "map"])
+def test_an_interrupted_search_goes_on(method, how):
     """Wherever it is interrupted, it trains no epoch twice and ends as it would have."""
     epochs = 5 if method.name == "coarse_to_fine" else 4
     whole = Memory()
-    wanted = searched(method, epochs=epochs, journal=whole)
+    wanted = searched(method, epochs=epochs, journal=whole, how=how)
     for stop_after in {2, whole.borders // 2, whole.borders - 1}:
         journal = Memory()
         journal.stop_after = stop_after
         with pytest.raises(KeyboardInterrupt):
-            searched(method, epochs=epochs, journal=journal)
-        found = searched(method, epochs=epochs, journal=journal)
+            searched(method, epochs=epochs, journal=journal, how=how)
+        found = searched(method, epochs=epochs, journal=journal, how=how)
         assert journal.borders == whole.borders
         same(found, wanted)
 
