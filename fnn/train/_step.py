@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -139,11 +140,7 @@ def train_chunk(
             batch = Batch(x[rows], y[rows], mask, Visit(rows, epoch))
             return _step(make, values, state, batch, watched=watched)
 
-        def skip(state: TrainState) -> tuple[TrainState, StepMetrics]:
-            _, metrics = jax.eval_shape(take, state)
-            return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
-
-        return lax.cond(mask.any(), take, skip, state)
+        return advance_if(mask.any(), take, state)
 
     if watch_every is None:
         return lax.scan(step, state, (rows, mask))
@@ -163,6 +160,16 @@ def train_chunk(
     state, (steps, watched) = lax.scan(group, state, (groups[0], groups[1]))
     loss, penalty, right, count = (leaf.reshape(-1) for leaf in steps)
     return state, StepMetrics(loss, penalty, right, count, watched)
+
+
+def advance_if(condition: Array, advance: Callable[[Any], tuple[Any, Any]], state: Any) -> tuple[Any, Any]:
+    """`advance(state)`, the next state and its metrics; or else the state as it is, with metrics of 0."""
+
+    def rest(state: Any) -> tuple[Any, Any]:
+        _, metrics = jax.eval_shape(advance, state)
+        return state, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), metrics)
+
+    return lax.cond(condition, advance, rest, state)
 
 
 _step = jax.jit(train_step, static_argnums=0, static_argnames="watched")  # traced once, wherever it is used

@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fnn.train import fastest, over_population
 from fnn.train._state import as_values
+from fnn.train._step import advance_if
 from fnn.tune._method import Method, Outcome, Round, Trial, worth
 from fnn.tune._program import Program
 from fnn.tune._space import Space, all_in_words, blamed_on_values
@@ -449,9 +450,10 @@ class Engine:
         if self._given_how is not None:
             return self._given_how
         if program not in self.fastest_ways:
-            members = population.values, population.mine
-            if len(population.trials) > _PROBED:
-                rows = np.array(population.rows[: _PROBED // self._groups * self._groups])
+            members, size = (population.values, population.mine), len(population.values[1])
+            probed = max(_PROBED // self._groups, 1) * self._groups
+            if size > probed:
+                rows = np.array(self._rows(probed, size))
                 members = self._place(_rows_of([members], rows), PartitionSpec("population"))
 
             def probe(member: Any, shared: Any) -> Any:
@@ -536,10 +538,8 @@ def _unless_empty(advance: Callable[..., Any]) -> Callable[..., Any]:
     """The same epoch, which a row without a trial skips."""
 
     def skipping(member: Any, *shared: Any) -> Any:
-        (_, number), mine = member
-        _, shapes = jax.eval_shape(advance, member, *shared)
-        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return lax.cond(number >= 0, lambda: advance(member, *shared), lambda: (mine, nothing))
+        (values, number), mine = member
+        return advance_if(number >= 0, lambda mine: advance(((values, number), mine), *shared), mine)
 
     return skipping
 

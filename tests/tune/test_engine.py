@@ -121,7 +121,7 @@ def test_trials_one_after_the_other_are_one_program_however_many(groups, monkeyp
 
 @pytest.mark.devices
 def test_devices_share_what_is_left_of_a_population(monkeypatch):
-    """Of 8 rows in the memory of two devices, 4 each, three trials take the first two and the fifth."""
+    """Of 8 rows, 4 on each of two devices, two trials take the first and the fifth."""
     rows = []
     gathered = _engine.Engine._gathered
     monkeypatch.setattr(
@@ -397,6 +397,19 @@ def test_the_fastest_way_is_measured_once(monkeypatch):
     monkeypatch.setattr(_engine, "fastest", fastest)
     searched(fnn.successive_halving(12, 3), how=None, space={"rate": SPACE["rate"]})
     assert calls == [12]
+
+
+@pytest.mark.devices
+def test_the_fastest_way_is_measured_with_a_trial_of_each_device_at_least(monkeypatch):
+    asked = []
+    monkeypatch.setattr(_engine, "_PROBED", 1)
+    monkeypatch.setattr(
+        _engine, "fastest", lambda probe, members, *shared: asked.append(members[0][1].tolist()) or "map"
+    )
+    searched(
+        fnn.random_search(5), how=None, space={"rate": SPACE["rate"]}, mesh=fnn.mesh(data=1, population=2)
+    )
+    assert asked == [[0, 1]]  # the numbers of the trials
 
 
 def test_reports_tell_how_far_the_search_is():
