@@ -16,6 +16,7 @@ met the limit.
 """
 
 import argparse
+import gc
 import json
 import math
 import os
@@ -55,6 +56,7 @@ def fnn_side(task, seed):
     from fnn.run._cache import use_compile_cache
     from fnn.run._devices import one_device_per_core
 
+    gc.set_threshold(10_000)  # this and the next two as the command `fnn` does
     use_compile_cache()
     one_device_per_core()
     import jax

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 import fnn
 from fnn.run._config import Call, Calls, Config, ConfigError, Number
@@ -200,7 +200,7 @@ def with_numbers(config: Config, make: Make, choose: Callable[[Any], Any]) -> Co
             return value
         if functions()[value.function].kind == "schedule":
             schedule = make._build(value, {}, "")  # its end-points are numbers still
-            steps = jnp.arange(0, make.steps + 1, max(1, make.steps // 200))
+            steps = np.arange(0, make.steps + 1, max(1, make.steps // 200))
             return Number(choose(over_steps(schedule, steps).tolist()))
         return Call(value.function, tuple((name, number(argument)) for name, argument in value.arguments))
 

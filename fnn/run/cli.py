@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -19,7 +20,9 @@ def main() -> None:
     """Run a command; bad input ends in one sentence and exit code 2, a disk or memory that fails in 1."""
     # XLA logs two errors for every program that it reads from the compile cache on some CPUs, about features
     # that say what is fast and not what is possible. Its real errors arrive as exceptions.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # JAX sets 1 for its children, as in a notebook
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    gc.set_threshold(10_000)  # tracing makes many objects and few cycles: an eighth of a search's start
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs a traceback of what it raises too
     signal.signal(signal.SIGINT, _quit)
     for stream in (sys.stdout, sys.stderr):

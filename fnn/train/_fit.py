@@ -166,7 +166,7 @@ def fit(
 
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         place = partial(jax.device_put, device=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
-        first = jnp.asarray(train.x[lsuv_rows(n, batch_size) if lsuv else slice(1)])
+        first = jax.device_put(train.x[lsuv_rows(n, batch_size) if lsuv else slice(1)])
         # Traced anew, since `_init` may have been compiled when `make` returned something else.
         start = start_shapes(make, values, key, first)
         if so_far is None:
@@ -177,7 +177,7 @@ def fit(
             _check_goes_on(so_far, start, epochs=epochs, steps=steps)
         so_far = so_far._replace(best=place(so_far.best), last=place(so_far.last))
         state = _copy(so_far.last)
-        train, validation = place(jax.tree.map(jnp.asarray, (train, validation)))
+        train, validation = place((train, validation))
         while (epoch := len(so_far.history)) < _ends(so_far, epochs, patience):
             rows, mask = _rows(state.key, epoch, examples=n, batch_size=batch_size, chunk_steps=chunk_steps)
             seen: list[Any] = []
@@ -358,7 +358,7 @@ def check_fit(
         shape((size,), bool),
         Visit(shape((size,), jnp.int32), shape((), jnp.int32)),
     )
-    outputs, _ = jax.eval_shape(run, jax.random.key(0), batch)
+    outputs, _ = jax.eval_shape(run, jax.eval_shape(jax.random.key, 0), batch)
     if not has_classes(y):
         loss = task_at(make, hyperparameters, jnp.zeros((), jnp.int32)).loss
         for where, part in (("training", data.train), ("validation", data.validation)):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fnn._tree import combine, fold_name, partition
 from fnn._types import Array, Key, Params, State
@@ -97,7 +98,9 @@ def as_values(hyperparameters: Any) -> Any:
                 f"hyperparameters are numbers and schedules, and not {number!r}; what is structure, `make` "
                 "knows by itself"
             )
-        return jnp.asarray(number, jnp.float32)
+        if isinstance(number, Array):
+            return number.astype(jnp.float32)
+        return jax.device_put(np.asarray(number, np.float32))  # jnp.asarray compiles a program for it
 
     return jax.tree.map(value, as_pytree(hyperparameters))
 
@@ -112,7 +115,7 @@ def as_pytree(hyperparameters: Any) -> Any:
     return jax.tree.map(node, hyperparameters, is_leaf=callable)
 
 
-def over_steps(schedule: Any, steps: Array) -> Array:
+def over_steps(schedule: Any, steps: Array | np.ndarray) -> Array:
     """The values of a schedule after each of some steps, by one program."""
     return jax.jit(jax.vmap(lambda step: jnp.asarray(schedule(step))))(steps)
 

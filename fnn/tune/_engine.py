@@ -152,7 +152,7 @@ class Engine:
         self._began, self.exhausted = time.monotonic() - self.journal.seconds, False
         self.outcomes: dict[int, Outcome] = {}
         self.notes: list[str] = []
-        self._shared = self._place(jax.tree.map(jnp.asarray, shared), PartitionSpec())
+        self._shared = self._place(shared, PartitionSpec())
         self.fastest_ways = {} if fastest_ways is None else fastest_ways
         self._given_how = how
         self._compiled: dict[Any, Any] = {}
@@ -439,7 +439,7 @@ class Engine:
                 def step(values: Any, mine: Any, epoch: jax.Array, shared: Any) -> Any:
                     return advance((values, mine), epoch, shared)
 
-                epoch = self._place(jnp.asarray(0, jnp.int32), PartitionSpec())
+                epoch = self._place(np.int32(0), PartitionSpec())
                 lowered = jax.jit(step, donate_argnums=1).lower(*members, epoch, self._shared)
                 self._compiled[known] = lowered.compile()
             return self._compiled[known]
@@ -466,7 +466,7 @@ class Engine:
     def _advanced(self, step: Any, population: Population) -> Population:
         """The population after one more epoch."""
         with self._on_mesh():
-            epoch = self._place(jnp.asarray(population.epoch, jnp.int32), PartitionSpec())
+            epoch = self._place(np.int32(population.epoch), PartitionSpec())
             mine, metrics = step(population.values, population.mine, epoch, self._shared)
             metrics = jax.device_get(metrics)
         curves = tuple(

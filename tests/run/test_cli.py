@@ -653,6 +653,17 @@ def test_output_lacks_what_its_encoding_does(folder, encoding):
         assert done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(("given", "used"), [(None, "3"), ("1", "3"), ("0", "0"), ("2", "2")])
+def test_xla_logs_nothing_that_the_user_does_not_ask_for(given, used, monkeypatch):
+    """JAX sets 1 in the environment, which a command that is called from a notebook inherits."""
+    name = "TF_CPP_MIN_LOG_LEVEL"
+    monkeypatch.delenv(name, raising=False) if given is None else monkeypatch.setenv(name, given)
+    monkeypatch.setattr(sys, "argv", ["fnn", "--version"])
+    with pytest.raises(SystemExit):
+        main()
+    assert os.environ[name] == used
+
+
 def test_a_defect_shows_its_traceback(folder, monkeypatch):
     """Only what says of itself that it is bad input becomes a sentence."""
     monkeypatch.setattr("fnn.run._config.check", lambda *_, **__: 1 / 0)
