@@ -39,13 +39,17 @@ RATES, STRENGTHS = (1e-4, 1e-1), (1e-6, 1e-2)
 
 
 def load(task):
-    import numpy as np
-
     import fnn
 
-    data = fnn.digits() if task == "digits" else fnn.fashion_mnist()
-    x, y = (np.asarray(part) for part in data.train)
-    return data, x.reshape(len(x), -1).astype(np.float32) / 255, y.astype(np.int64)
+    return fnn.digits() if task == "digits" else fnn.fashion_mnist()
+
+
+def arrays(task):
+    """The inputs as rows of floats in [0, 1], and the classes, as the peers want them."""
+    import numpy as np
+
+    x, y = (np.asarray(part) for part in load(task).train)
+    return x.reshape(len(x), -1).astype(np.float32) / 255, y.astype(np.int64)
 
 
 def say(best):
@@ -74,7 +78,7 @@ def fnn_side(task, seed):
             (lambda params: fnn.l2(params, h["strength"]),),
         )
 
-    data = load(task)[0]
+    data = load(task)
     cut = fnn.stratified_folds(data, count=folds) if folds > 1 else fnn.split(data, validation=5_000)
     fnn.search(
         fnn.training(make, cut, epochs=epochs, batch_size=batch),
@@ -95,7 +99,7 @@ def torch_side(task, seed):
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     hidden, batch, epochs, folds, _ = TASKS[task]
-    _, x, y = load(task)
+    x, y = arrays(task)
     if folds > 1:
         cuts = list(StratifiedKFold(folds, shuffle=True, random_state=0).split(x, y))
     else:
@@ -159,7 +163,7 @@ def sklearn_side(task, seed):
     from sklearn.preprocessing import StandardScaler
 
     hidden, batch, epochs, folds, _ = TASKS[task]
-    _, x, y = load(task)
+    x, y = arrays(task)
     if folds > 1:
         cuts = StratifiedKFold(folds, shuffle=True, random_state=0)
     else:
