@@ -79,7 +79,8 @@ def _transformed_gradients(dy: Array) -> Array:
 
 def _transformed_kernel(kernel: Array) -> Array:
     """G g Gᵀ, (3, 3, C, O) → (16, C, O)."""
-    return _stacked(_along_both_axes(_G, [list(row) for row in kernel]))
+    both_axes = jnp.asarray(np.kron(_G, _G), kernel.dtype)
+    return jnp.tensordot(both_axes, kernel.reshape(9, *kernel.shape[2:]), axes=1)
 
 
 def _along_both_axes(matrix: np.ndarray, grid: Sequence[Sequence[Array]]) -> Grid:
@@ -90,13 +91,9 @@ def _along_both_axes(matrix: np.ndarray, grid: Sequence[Sequence[Array]]) -> Gri
 
 
 def _combined(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
-    """M x for a list x of arrays; zeros of M cost nothing."""
-
-    def scaled(factor: float, part: Array) -> Array:
-        return part if factor == 1 else -part if factor == -1 else part * jnp.asarray(factor, part.dtype)
-
-    products = [[scaled(m, part) for m, part in zip(row, parts, strict=True) if m] for row in matrix]
-    return [sum(terms[1:], start=terms[0]) for terms in products]
+    """M x for a list x of arrays and a matrix of 0, 1 and −1; zeros cost nothing."""
+    signed = [[part if m > 0 else -part for m, part in zip(row, parts, strict=True) if m] for row in matrix]
+    return [sum(terms[1:], start=terms[0]) for terms in signed]
 
 
 def _every_second(x: Array, before: list[int], tiles: list[int], size: int) -> Grid:
@@ -109,14 +106,12 @@ def _every_second(x: Array, before: list[int], tiles: list[int], size: int) -> G
 
 
 def _flat(grid: Grid) -> Array:
-    """16 arrays (N, rows, columns, C) as one (16, N·rows·columns, C)."""
-    return _stacked(grid).reshape(16, -1, grid[0][0].shape[-1])
+    """16 arrays (N, rows, columns, C) as one (16, N·rows·columns, C).
 
-
-def _stacked(grid: Grid) -> Array:
-    """Row by row, because XLA fuses four parts into what reads them, but writes sixteen to memory first."""
+    Row by row, because XLA fuses four parts into what reads them, but writes sixteen to memory first.
+    """
     rows = jnp.stack([jnp.stack(row) for row in grid])
-    return rows.reshape(16, *rows.shape[2:])
+    return rows.reshape(16, -1, rows.shape[-1])
 
 
 def _half(n: int) -> int:
