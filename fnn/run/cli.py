@@ -22,7 +22,7 @@ def main() -> None:
     # that say what is fast and not what is possible. Its real errors arrive as exceptions.
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # JAX sets 1 for its children, as in a notebook
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    gc.set_threshold(10_000)  # tracing makes many objects and few cycles: an eighth of a search's start
+    gc.set_threshold(10_000)  # tracing makes many objects and few cycles: 0.1 s of a start
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs a traceback of what it raises too
     signal.signal(signal.SIGINT, _quit)
     for stream in (sys.stdout, sys.stderr):
