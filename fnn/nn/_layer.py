@@ -43,6 +43,16 @@ class Layer:
     rebuild: Callable[[Children], Layer] | None = None
     window: Callable[[jax.ShapeDtypeStruct], Window] | None = None
 
+    @property
+    def is_container(self) -> bool:
+        """Whether it can be taken apart: it has children, and can be made anew around others."""
+        return bool(self.children) and self.rebuild is not None
+
+    def with_each(self, change: Callable[[Layer], Layer]) -> Layer:
+        """The same container around its children, each of them changed."""
+        assert self.rebuild is not None
+        return self.rebuild(tuple((name, change(child)) for name, child in self.children))
+
 
 LayerLike = Layer | Callable[[Array], Array]
 """A layer, or a plain function of one array."""
@@ -341,7 +351,7 @@ def _check_names(params: Mapping[str, Any], children: Children) -> None:
 def walk(net: LayerLike, prefix: str = "") -> Iterator[tuple[str, Layer]]:
     """Every layer of a network that cannot be taken apart further, with its path, in network order."""
     net = as_layer(net)
-    if not net.children or net.rebuild is None:
+    if not net.is_container:
         yield prefix.rstrip("/"), net
         return
     for name, child in net.children:
@@ -391,10 +401,7 @@ class _Tapped(NamedTuple):
 
 def _tapped(net: Layer) -> Layer:
     """The same network, whose layers hand out their outputs with their states: nothing ambient is needed."""
-    if net.children and net.rebuild is not None:
-        inner = net.rebuild(tuple((name, _tapped(child)) for name, child in net.children))
-    else:
-        inner = net
+    inner = net.with_each(_tapped) if net.is_container else net
 
     def apply(params: Params, state: State, x: Array, **context: Any) -> tuple[Array, State]:
         y, new_state = inner.apply(params, state, x, **context)

@@ -86,8 +86,8 @@ def lsuv(
 
         Factors, and not kernels, since `mixed_precision` shows a layer its parameters rounded.
         """
-        if net.children and net.rebuild is not None:
-            return net.rebuild(tuple((name, settling(child)) for name, child in net.children))
+        if net.is_container:
+            return net.with_each(settling)
 
         def apply(params: Params, state: State, x: Array, **context: Any) -> tuple[Array, State]:
             if isinstance(params, dict) and "kernel" in params:

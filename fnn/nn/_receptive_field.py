@@ -77,7 +77,7 @@ def _through(
     net: Layer, seen: _Seen, x: jax.ShapeDtypeStruct, params: Params, state: State
 ) -> tuple[_Seen, jax.ShapeDtypeStruct]:
     """What the output of a network sees, given what its input x sees, and the shape of that output."""
-    if not net.children or net.rebuild is None:
+    if not net.is_container:
         y, _ = jax.eval_shape(net.apply, params, state, x)
         return _through_window(net, seen, x, y), y
     ends = []

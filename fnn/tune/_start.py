@@ -445,19 +445,17 @@ def without_noise(net: Any) -> Layer:
     net = as_layer(net)
     if "dropout" in net.kind:
         return as_layer(_identity)
-    if not net.children or net.rebuild is None:
+    if not any("dropout" in layer.kind for _, layer in walk(net)):
         return net
-    children = tuple((name, without_noise(child)) for name, child in net.children)
-    same = all(new is old for (_, new), (_, old) in zip(children, net.children, strict=True))
-    return net if same else net.rebuild(children)
+    return net.with_each(without_noise)
 
 
 def in_full_precision(net: Layer) -> Layer:
     """The same network without `mixed_precision`, which would round what is computed in float64."""
-    if not net.children or net.rebuild is None:
+    if not net.is_container:
         return net
-    children = tuple((name, in_full_precision(child)) for name, child in net.children)
-    return series(children, name=net.name) if net.kind == "mixed_precision" else net.rebuild(children)
+    whole = net.with_each(in_full_precision)
+    return series(whole.children, name=net.name) if net.kind == "mixed_precision" else whole
 
 
 def _identity(x: Array) -> Array:
