@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 import fnn
 from fnn.train._fit import _chunk
+from fnn.train._mesh import on_mesh, placed
 from fnn.train._population import How, over_population
 from fnn.train._state import as_values
 
@@ -108,16 +108,16 @@ def chunk_of(
 
 def _going_on(train: Callable, make: Callable, examples: fnn.Examples, mesh: Mesh | None) -> Run:
     """`train(values, state, examples, call)` again and again, each time from the state it returned."""
-    with _on(mesh):
-        state = _everywhere(mesh, fnn.init_state(make, 1e-3, jax.random.key(0), examples.x[:1]))
-        examples = _everywhere(mesh, examples)
+    with on_mesh(mesh):
+        state = placed(fnn.init_state(make, 1e-3, jax.random.key(0), examples.x[:1]), mesh)
+        examples = placed(examples, mesh)
         values = as_values(1e-3)
     calls = 0
 
     def run() -> Any:
         nonlocal state, calls
         calls += 1
-        with _on(mesh):
+        with on_mesh(mesh):
             state, metrics = train(values, state, examples, calls)
             return jax.block_until_ready((state, metrics))
 
@@ -138,8 +138,8 @@ def training_population(make: Callable, members: int, steps: int, on_cpu: How, m
     states = start(rates, jax.random.split(jax.random.key(0), members))
     if mesh is not None:
         mesh = fnn.mesh(population=mesh.size, devices=list(mesh.devices.ravel()))
-        states = jax.device_put(states, NamedSharding(mesh, PartitionSpec("population")))
-    examples = _everywhere(mesh, examples)
+        states = placed(states, mesh, "population")
+    examples = placed(examples, mesh)
 
     def member(member: Any, *shared: Any) -> Any:
         return fnn.train_chunk(make, *member, *shared)
@@ -151,7 +151,7 @@ def training_population(make: Callable, members: int, steps: int, on_cpu: How, m
 
     def run() -> None:
         nonlocal states
-        with _on(mesh):
+        with on_mesh(mesh):
             states, metrics = chunk(states, rates, examples, rows, mask)
             jax.block_until_ready((states, metrics))
 
@@ -160,7 +160,7 @@ def training_population(make: Callable, members: int, steps: int, on_cpu: How, m
 
 def inference(batch: int, calls: int, mesh: Mesh | None) -> Run:
     """Predictions for a batch, again and again, on one device; the program holds the parameters."""
-    x = _everywhere(None, images(batch).x)
+    x = placed(images(batch).x, None)
     state = fnn.init_state(cnn, 1e-3, jax.random.key(0), x[:1])
     predict = jax.jit(lambda x: fnn.predict(cnn, 1e-3, state, x))
 
@@ -169,14 +169,6 @@ def inference(batch: int, calls: int, mesh: Mesh | None) -> Run:
             jax.block_until_ready(predict(x))
 
     return run
-
-
-def _on(mesh: Mesh | None) -> Any:
-    return nullcontext() if mesh is None else jax.set_mesh(mesh)
-
-
-def _everywhere(mesh: Mesh | None, tree: Any) -> Any:
-    return jax.device_put(tree, None if mesh is None else NamedSharding(mesh, PartitionSpec()))
 
 
 WORKLOADS: dict[str, Workload] = {

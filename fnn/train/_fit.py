@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from fnn._tree import paths
 from fnn._types import check_optional, check_range, check_seed
 from fnn.data import DataError, Splits, Visit, moments, to_float
 from fnn.data._split import check_splits
 from fnn.train._evaluate import evaluate, metric_name, unbound
-from fnn.train._mesh import check_mesh
+from fnn.train._mesh import check_mesh, on_mesh, placed
 from fnn.train._state import Batch, Make, Task, TaskError, TrainState, as_values, init_state, task_at
 from fnn.train._step import StepMetrics, epoch_rows, has_classes, train_chunk, train_step
 
@@ -164,8 +163,7 @@ def fit(
     values = as_values(hyperparameters)
     key = jax.random.key(seed)
 
-    with nullcontext() if mesh is None else jax.set_mesh(mesh):
-        place = partial(jax.device_put, device=None if mesh is None else NamedSharding(mesh, PartitionSpec()))
+    with on_mesh(mesh):
         first = jax.device_put(train.x[lsuv_rows(n, batch_size) if lsuv else slice(1)])
         # Traced anew, since `_init` may have been compiled when `make` returned something else.
         start = start_shapes(make, values, key, first)
@@ -175,9 +173,9 @@ def fit(
             so_far = Fit(state, state, 0, ())
         else:
             _check_goes_on(so_far, start, epochs=epochs, steps=steps)
-        so_far = so_far._replace(best=place(so_far.best), last=place(so_far.last))
+        so_far = so_far._replace(best=placed(so_far.best, mesh), last=placed(so_far.last, mesh))
         state = _copy(so_far.last)
-        train, validation = place((train, validation))
+        train, validation = placed((train, validation), mesh)
         while (epoch := len(so_far.history)) < _ends(so_far, epochs, patience):
             rows, mask = _rows(state.key, epoch, examples=n, batch_size=batch_size, chunk_steps=chunk_steps)
             seen: list[Any] = []

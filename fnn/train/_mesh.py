@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, TypeVar
 
 import jax
-from jax.sharding import AxisType, Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 Tree = TypeVar("Tree")
 
@@ -53,6 +54,20 @@ def check_mesh(mesh: Any, axis: Literal["data", "population"]) -> None:
             f"mesh: axes of type Auto are wanted, one of them named {axis}, not {mesh.axis_names} of types "
             f"{', '.join(kind.name for kind in mesh.axis_types)}; make it by fnn.mesh({axis}=…)"
         )
+
+
+def on_mesh(mesh: Mesh | None) -> AbstractContextManager[Any]:
+    """What is traced within is for the devices of a mesh; for one device where there is none."""
+    return nullcontext() if mesh is None else jax.set_mesh(mesh)
+
+
+def placed(tree: Tree, mesh: Mesh | None, axis: str | None = None) -> Tree:
+    """Arrays on the devices of a mesh, their first axis cut along one of its axes, or whole on each device.
+
+    Without a mesh they are on one device.
+    """
+    spec = PartitionSpec() if axis is None else PartitionSpec(axis)
+    return jax.device_put(tree, None if mesh is None else NamedSharding(mesh, spec))
 
 
 def over_data(tree: Tree) -> Tree:

@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from fnn.train import fastest, over_population
+from fnn.train._mesh import on_mesh, placed
 from fnn.train._state import as_values
 from fnn.train._step import advance_if
 from fnn.tune._method import Method, Outcome, Round, Trial, worth
@@ -152,7 +152,7 @@ class Engine:
         self._began, self.exhausted = time.monotonic() - self.journal.seconds, False
         self.outcomes: dict[int, Outcome] = {}
         self.notes: list[str] = []
-        self._shared = self._place(shared, PartitionSpec())
+        self._shared = placed(shared, mesh)
         self.fastest_ways = {} if fastest_ways is None else fastest_ways
         self._given_how = how
         self._compiled: dict[Any, Any] = {}
@@ -170,10 +170,9 @@ class Engine:
             The last outcome of every trial, in the order of their numbers.
         """
         self._keep = method.stops_early
-        whole = PartitionSpec()
         restored = self.journal.restored(self._like)
         _see_that_as_many([p.mine for p in restored], self.replicas)
-        self._stand([p._replace(mine=self._place(p.mine, whole)) for p in restored])
+        self._stand([p._replace(mine=placed(p.mine, self.mesh)) for p in restored])
         rounds = method.rounds(space, epochs, seed)
         asked = next(rounds, None)
         while asked is not None:
@@ -350,9 +349,6 @@ class Engine:
         """How many groups of devices share the trials."""
         return 1 if self.mesh is None else self.mesh.shape["population"]
 
-    def _place(self, tree: Any, spec: PartitionSpec) -> Any:
-        return jax.device_put(tree, None if self.mesh is None else NamedSharding(self.mesh, spec))
-
     def _size(self, program: Program, trials: int) -> int:
         """How many rows a population of so many trials has: those of the compiled program, where they fit."""
         least = -(-trials // self._groups) * self._groups
@@ -388,7 +384,7 @@ class Engine:
         size = self._size(program, len(members))
         if program not in self._state_bytes:
             rows = self._rows(len(members), size)
-            with self._on_mesh():
+            with on_mesh(self.mesh):
                 shapes = jax.eval_shape(self._starting(program), self._values_of(members, rows, size))
             sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes)]
             self._state_bytes[program] = sum(sizes) / size
@@ -399,14 +395,14 @@ class Engine:
         stacked = [(values, np.int32(-1))] * size
         for row, (trial, values) in zip(rows, members, strict=True):
             stacked[row] = _numbered(trial, values)
-        return self._place(_stack(stacked), PartitionSpec("population"))
+        return placed(_stack(stacked), self.mesh, "population")
 
     def _gathered(self, program: Program, members: Sequence[tuple[Trial, Any]]) -> Population:
         """The trials from where they, or their parents, stand; else from their start."""
         trials, size = tuple(trial for trial, _ in members), self._size(program, len(members))
         rows = self._rows(len(trials), size)
         known = [source for trial in trials if (source := self._source(trial)) is not None]
-        with self._on_mesh():
+        with on_mesh(self.mesh):
             values = self._values_of(members, rows, size)
             if not known:
                 mine = self._starting(program)(values)
@@ -417,13 +413,13 @@ class Engine:
             sources = np.zeros(size, int)
             sources[list(rows)] = [first[id(population)] + population.rows[k] for population, k in known]
             mine = _rows_of([population.mine for population in populations], sources)
-            mine = self._place(mine, PartitionSpec("population"))
+            mine = placed(mine, self.mesh, "population")
         curves = tuple(population.curves[k] for population, k in known)
         return Population(program, trials, rows, values, mine, known[0][0].epoch, curves)
 
     def _program(self, population: Population) -> Any:
         """The compiled epoch of a population."""
-        with self._on_mesh():
+        with on_mesh(self.mesh):
             program = population.program
             how = self._fastest(population)
             members, size = (population.values, population.mine), len(population.values[1])
@@ -439,7 +435,7 @@ class Engine:
                 def step(values: Any, mine: Any, epoch: jax.Array, shared: Any) -> Any:
                     return advance((values, mine), epoch, shared)
 
-                epoch = self._place(np.int32(0), PartitionSpec())
+                epoch = placed(np.int32(0), self.mesh)
                 lowered = jax.jit(step, donate_argnums=1).lower(*members, epoch, self._shared)
                 self._compiled[known] = lowered.compile()
             return self._compiled[known]
@@ -454,7 +450,7 @@ class Engine:
             probed = max(_PROBED // self._groups, 1) * self._groups
             if size > probed:
                 rows = np.array(self._rows(probed, size))
-                members = self._place(_rows_of([members], rows), PartitionSpec("population"))
+                members = placed(_rows_of([members], rows), self.mesh, "population")
 
             def probe(member: Any, shared: Any) -> Any:
                 (values, _), mine = member
@@ -465,8 +461,8 @@ class Engine:
 
     def _advanced(self, step: Any, population: Population) -> Population:
         """The population after one more epoch."""
-        with self._on_mesh():
-            epoch = self._place(np.int32(population.epoch), PartitionSpec())
+        with on_mesh(self.mesh):
+            epoch = placed(np.int32(population.epoch), self.mesh)
             mine, metrics = step(population.values, population.mine, epoch, self._shared)
             metrics = jax.device_get(metrics)
         curves = tuple(
@@ -474,9 +470,6 @@ class Engine:
             for row, curve in zip(population.rows, population.curves, strict=True)
         )
         return population._replace(mine=mine, epoch=population.epoch + 1, curves=curves)
-
-    def _on_mesh(self) -> Any:
-        return nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)
 
     def _free(self) -> float:
         """Bytes of memory that the devices have left; those of CPU devices are the same."""
