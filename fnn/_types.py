@@ -39,6 +39,14 @@ def as_float(x: Array) -> Array:
     return jnp.asarray(x, jnp.result_type(x, float))
 
 
+def at_least_float32(x: Array) -> Array:
+    """The same values in float32, or in their own dtype where that is wider.
+
+    bfloat16 and float16 have too few digits for sums of many small terms.
+    """
+    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+
+
 def check_range(
     name: str,
     value: Any,

@@ -14,7 +14,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fnn._types import Array, Hyperparameter, Key, Shape, check_number, check_range, known_number
+from fnn._types import (
+    Array,
+    Hyperparameter,
+    Key,
+    Shape,
+    at_least_float32,
+    check_number,
+    check_range,
+    known_number,
+)
 
 
 def random_flip(key: Key, x: Array, /) -> Array:
@@ -158,7 +167,7 @@ def random_brightness(key: Key, x: Array, /, *, delta: Hyperparameter = 0.2) -> 
         TypeError: x is not of a floating dtype, or delta is a schedule.
     """
     check_images("random_brightness", x)
-    wide = at_least_float32("random_brightness", x)
+    wide = widened("random_brightness", x)
     delta = strength("random_brightness's delta", delta, at_least=0)
     return (wide + delta * uniform(key, wide, (1, 1, 1))).astype(x.dtype)
 
@@ -182,7 +191,7 @@ def random_contrast(key: Key, x: Array, /, *, delta: Hyperparameter = 0.2) -> Ar
         TypeError: x is not of a floating dtype, or delta is a schedule.
     """
     check_images("random_contrast", x)
-    wide = at_least_float32("random_contrast", x)
+    wide = widened("random_contrast", x)
     delta = strength("random_contrast's delta", delta, at_least=0, at_most=1)
     deviation = wide - wide.mean((1, 2, 3), keepdims=True)
     # x + (f - 1) · deviation, and not m + f · deviation, which rounds even where f is 1.
@@ -231,7 +240,7 @@ def check_images(name: str, x: Array) -> None:
         )
 
 
-def at_least_float32(name: str, x: Array) -> Array:
+def widened(name: str, x: Array) -> Array:
     """The same values in float32, or in their own floating dtype where that is wider.
 
     Raises:
@@ -239,7 +248,7 @@ def at_least_float32(name: str, x: Array) -> Array:
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(f"{name} takes floats, such as fnn.to_float makes of bytes, not {x.dtype}")
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return at_least_float32(x)
 
 
 def strength(name: str, value: Hyperparameter, **limits: Any) -> float | Array:

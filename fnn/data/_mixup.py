@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from fnn._shuffle import permutation
 from fnn._types import Array, Hyperparameter, Key
-from fnn.data._augment import at_least_float32, strength
+from fnn.data._augment import strength, widened
 
 
 class Mixed(NamedTuple):
@@ -47,7 +47,7 @@ def mixup(key: Key, x: Array, /, *, alpha: Hyperparameter = 0.2) -> Mixed:
     Source: H. Zhang, M. Cisse, Y. N. Dauphin and D. Lopez-Paz, mixup: Beyond empirical risk minimization
     (2018).
     """
-    wide = at_least_float32("mixup", x)
+    wide = widened("mixup", x)
     alpha = strength("mixup's alpha", alpha, at_least=0)
     partner_key, weight_key = jax.random.split(key)
     partner = permutation(partner_key, len(x))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn._types import Array, Hyperparameter, Key
-from fnn.data._augment import at_least_float32, check_images, strength, uniform
+from fnn.data._augment import check_images, strength, uniform, widened
 
 
 def random_rotation(key: Key, x: Array, /, *, degrees: Hyperparameter = 15.0) -> Array:
@@ -26,7 +26,7 @@ def random_rotation(key: Key, x: Array, /, *, degrees: Hyperparameter = 15.0) ->
         TypeError: x is not of a floating dtype, or degrees is a schedule.
     """
     check_images("random_rotation", x)
-    wide = at_least_float32("random_rotation", x)
+    wide = widened("random_rotation", x)
     degrees = strength("random_rotation's degrees", degrees, at_least=0)
     angle = jnp.deg2rad(degrees * uniform(key, wide, ()))
     cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -50,7 +50,7 @@ def random_shift(key: Key, x: Array, /, *, pixels: Hyperparameter = 2.0) -> Arra
         TypeError: x is not of a floating dtype, or pixels is a schedule.
     """
     check_images("random_shift", x)
-    wide = at_least_float32("random_shift", x)
+    wide = widened("random_shift", x)
     pixels = strength("random_shift's pixels", pixels, at_least=0)
     unturned = jnp.eye(2, dtype=wide.dtype)[None]
     return bilinear(wide, affine_places(wide, unturned, pixels * uniform(key, wide, (2,)))).astype(x.dtype)
@@ -83,7 +83,7 @@ def random_resized_crop(
     from 3/4 to 4/3.
     """
     check_images("random_resized_crop", x)
-    wide = at_least_float32("random_resized_crop", x)
+    wide = widened("random_resized_crop", x)
     scale = strength("random_resized_crop's scale", scale, above=0, at_most=1)
     ratio = strength("random_resized_crop's ratio", ratio, at_least=1)
     area_key, aspect_key, place_key = jax.random.split(key, 3)

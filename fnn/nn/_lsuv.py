@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn._tree import fold_name
-from fnn._types import Array, Key, Params, State, check_range
+from fnn._types import Array, Key, Params, State, at_least_float32, check_range
 from fnn.nn._layer import Layer, LayerLike, as_layer
 from fnn.nn.initializers import orthogonal
 
@@ -102,7 +102,7 @@ def lsuv(
 
 
 def _variance(y: Array) -> Array:
-    return jnp.var(y.astype(jnp.promote_types(y.dtype, jnp.float32)))
+    return jnp.var(at_least_float32(y))
 
 
 def _times(params: Params, factor: Array) -> Params:

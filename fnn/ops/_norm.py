@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn._types import Array
+from fnn._types import Array, at_least_float32
 
 
 def per_channel(values: Array, ndim: int) -> Array:
@@ -74,7 +74,7 @@ def _moments(x: Array, mask: Array | None) -> tuple[Array, Array, Array, Array]:
             f"a mask is an array of {x.shape[0]} booleans, one for each example, got "
             f"{getattr(mask, 'dtype', type(mask).__name__)} of shape {np.shape(mask)}"
         )
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = at_least_float32(x)
     # The first value of each channel, summed out: indexing would gather a batch that is cut over devices.
     first = jnp.arange(x.shape[0]) == (0 if mask is None else jnp.argmax(mask))
     corners = x[(slice(None), *(slice(0, 1),) * (x.ndim - 2))]
@@ -233,7 +233,7 @@ def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> Array:
             f"there is one value for each mean, so all would become 0; got an input of shape {x.shape}, "
             f"normalised over {'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}"
         )
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = at_least_float32(x)
     offset = x - lax.stop_gradient(x.mean(axes, keepdims=True))
     offset -= offset.mean(axes, keepdims=True)
     return offset * lax.rsqrt(jnp.square(offset).mean(axes, keepdims=True) + eps)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from fnn._types import Array
+from fnn._types import Array, at_least_float32
 from fnn.ops._window import Padding, Sizes, Window, per_axis, shifted, sliding_window, spatial_axes
 
 
@@ -162,7 +162,7 @@ def _pooling_window(x: Array, size: Sizes, stride: Sizes | None, padding: Paddin
 
 def _for_sums(x: Array) -> tuple[Array, jnp.dtype]:
     """The values in float32 or wider, to be added up, and the dtype that their mean comes back in."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32)), jnp.result_type(x.dtype, float)
+    return at_least_float32(x), jnp.result_type(x.dtype, float)
 
 
 def _lowest(x: Array) -> float:

@@ -1,4 +1,4 @@
-"""Sums of many terms, exact enough and fast."""
+"""Sums of many terms."""
 
 from __future__ import annotations
 
@@ -6,14 +6,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn._types import Array
-
-
-def at_least_float32(x: Array) -> Array:
-    """The same values in float32, or in their own dtype where that is wider.
-
-    bfloat16 and float16 have too few digits for sums of many small terms.
-    """
-    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
 
 def total(x: Array) -> Array:

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fnn._tree import combine
-from fnn._types import Array, Hyperparameter, Params, check_range
-from fnn.optim._sums import at_least_float32
+from fnn._types import Array, Hyperparameter, Params, at_least_float32, check_range
 from fnn.optim.schedules import value_at
 from fnn.optim.transforms import (
     Optimizer,

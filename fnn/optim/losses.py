@@ -10,8 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn._types import Array, Hyperparameter, known_number
-from fnn.optim._sums import at_least_float32
+from fnn._types import Array, Hyperparameter, at_least_float32, known_number
 
 # --- of classes -----------------------------------------------------------------------------------------
 

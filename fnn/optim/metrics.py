@@ -11,8 +11,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from fnn._types import Array, Metric, check_range
-from fnn.optim._sums import at_least_float32
+from fnn._types import Array, Metric, at_least_float32, check_range
 from fnn.optim.losses import are_classes, class_numbers
 
 Counts = Annotated[jax.Array, "counts"]

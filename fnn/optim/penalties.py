@@ -8,8 +8,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from fnn._tree import matching
-from fnn._types import Array, Hyperparameter, Params, check_range, known_number
-from fnn.optim._sums import at_least_float32, total
+from fnn._types import Array, Hyperparameter, Params, at_least_float32, check_range, known_number
+from fnn.optim._sums import total
 
 
 def l1(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") -> Array:

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from fnn._tree import combine, matching, partition
-from fnn._types import Array, Hyperparameter, Params, check_range
-from fnn.optim._sums import at_least_float32, total
+from fnn._types import Array, Hyperparameter, Params, at_least_float32, check_range
+from fnn.optim._sums import total
 from fnn.optim.schedules import value_at
 
 Updates = Annotated[Any, "updates"]
