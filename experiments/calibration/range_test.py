@@ -21,8 +21,8 @@ from jax import lax
 import fnn
 from fnn.run._build import make_and_values
 from fnn.run._check import check_config
-from fnn.run._config import read
 from fnn.run._prepare import prepare
+from fnn.run._read import read
 from fnn.train._state import as_values
 from fnn.tune._start import scaled_optimizer
 

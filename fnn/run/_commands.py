@@ -120,8 +120,8 @@ def search(
 @app.command()
 def summary(config: Config, overrides: Overrides = None) -> None:
     """Print the network of a config: output shapes, parameters, bytes."""
-    from fnn.run._config import read
     from fnn.run._prepare import prepare
+    from fnn.run._read import read
 
     typer.echo(prepare(read(config, tuple(overrides or ()))).summary)
 

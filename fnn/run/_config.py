@@ -1,15 +1,12 @@
-"""A config file, checked once and without arrays: from TOML to a tree of calls with all defaults."""
+"""A config, checked once and without arrays: from what TOML says to a tree of calls with all defaults."""
 
 from __future__ import annotations
 
 import json
-import os
-import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import tomli_w
@@ -30,7 +27,6 @@ from fnn.run._settings import search_settings
 
 # Arguments of `fnn.fit` that no [train] table has.
 _GIVEN_BY_THE_RUN = ("seed", "mesh", "report", "watch_every", "so_far")
-_TOO_DEEP = "its brackets are nested too deep to be read"
 _SECTIONS = ("seed", "data", "split", "model", "loss", "optimizer", "train", "search", "run")
 
 
@@ -129,58 +125,6 @@ class Config:
         return tomli_w.dumps(self.to_dict())
 
 
-def read(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
-    """Read, override and check a config file.
-
-    Args:
-        path: of a TOML file.
-        overrides: `key=value`, with dotted keys; see `override`.
-
-    Raises:
-        ConfigError: one sentence about the first thing that is wrong, which names the file and the key.
-    """
-    path = Path(path)
-    try:
-        raw = _loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError("", f"there is no config file {path}") from error
-    except OSError as error:
-        raise ConfigError("", f"cannot read the config file {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(str(path), f"this is not TOML: {error}") from error
-    try:
-        raw = _with_whole_path(all_replaced(raw, map(parsed, overrides)))
-        return replace(check(raw, name=path.stem), source=str(path))
-    except ConfigError as error:
-        raise ConfigError(str(path), str(error)) from error
-    except RecursionError as error:
-        raise ConfigError(str(path), _TOO_DEEP) from error
-
-
-def _loads(text: str) -> dict[str, Any]:
-    """What TOML says.
-
-    Raises:
-        ValueError: it is not TOML.
-    """
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        raise
-    except ValueError as error:  # of Python
-        raise ValueError("an integer has thousands of digits") from error
-    except RecursionError as error:
-        raise ValueError(_TOO_DEEP) from error
-
-
-def _with_whole_path(raw: dict[str, Any]) -> dict[str, Any]:
-    """The path of the data from the root on, so that a run finds them from every working directory."""
-    data = raw.get("data")
-    if not isinstance(data, dict) or not isinstance(data.get("path"), str):
-        return raw
-    return {**raw, "data": {**data, "path": os.path.abspath(os.path.expanduser(data["path"]))}}
-
-
 def check(raw: dict[str, Any], *, name: str = "run") -> Config:
     """Check a config against the functions that it calls, and fill in their defaults.
 
@@ -275,14 +219,14 @@ def as_call(value: Any, path: str, wanted: str = "call") -> tuple[str, dict[str,
         ((name, arguments),) = value.items()
         return name, _table(arguments, f"{path}.{name}")
     raise ConfigError(
-        path, f"{with_article(wanted)} is a name or a table with one name as its key, not {_shown(value)}"
+        path, f"{with_article(wanted)} is a name or a table with one name as its key, not {shown(value)}"
     )
 
 
 def _checked_list(values: Any, wanted: str, parent: str, name: str) -> Calls:
     if not isinstance(values, list):
         raise ConfigError(
-            f"{parent}.{name}", f"expected a list, each {with_article(wanted)}, not {_shown(values)}"
+            f"{parent}.{name}", f"expected a list, each {with_article(wanted)}, not {shown(values)}"
         )
     keys = member_keys(values, f"{parent}.{name}", None if wanted == "layer" else name)
     return Calls(
@@ -346,10 +290,10 @@ def _checked_value(parameter: Parameter, value: Any, path: str) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return Number(float(_plain(value, float, path)))
         if not isinstance(value, str | dict):
-            raise ConfigError(path, f"expected a number or a schedule, not {_shown(value)}")
+            raise ConfigError(path, f"expected a number or a schedule, not {shown(value)}")
     if parameter.each is not None:
         if not isinstance(value, list):
-            raise ConfigError(path, f"expected {describe_type(parameter.hint)}, not {_shown(value)}")
+            raise ConfigError(path, f"expected {describe_type(parameter.hint)}, not {shown(value)}")
         members = [_checked_value(parameter.each, v, f"{path}.{place}") for place, v in enumerate(value)]
         return tuple(members)
     if parameter.wants is None:
@@ -378,7 +322,7 @@ def _plain(value: Any, hint: Any, path: str) -> Any:
         text = json.dumps(value)
         return _adapter(hint).validate_json(text)
     except (ValidationError, TypeError) as error:
-        raise ConfigError(path, f"expected {describe_type(hint)}, not {_shown(value)}") from error
+        raise ConfigError(path, f"expected {describe_type(hint)}, not {shown(value)}") from error
 
 
 @cache
@@ -388,11 +332,11 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
 
 def _function(name: Any, wanted: str, path: str) -> Function:
     if not isinstance(name, str):
-        raise ConfigError(path, f"expected the name of {with_article(wanted)}, not {_shown(name)}")
+        raise ConfigError(path, f"expected the name of {with_article(wanted)}, not {shown(name)}")
     function = functions().get(name)
     valid = [f.name for f in functions().values() if fits(f.kind, wanted)]
     if function is None:
-        raise ConfigError(path, f"there is no {wanted} {_shown(name)}{nearest(name, valid)}")
+        raise ConfigError(path, f"there is no {wanted} {shown(name)}{nearest(name, valid)}")
     if not fits(function.kind, wanted):
         problem = f"{name} is {with_article(function.kind)}, {with_article(wanted)} is wanted"
         raise ConfigError(path, problem + nearest(name, valid))
@@ -405,7 +349,7 @@ def _choice(wanted: str) -> str:
 
 def _table(value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ConfigError(path, f"expected a table, not {_shown(value)}")
+        raise ConfigError(path, f"expected a table, not {shown(value)}")
     return dict(value)
 
 
@@ -416,7 +360,8 @@ def _no_others(table: dict[str, Any], valid: tuple[str, ...], path: str) -> None
             raise ConfigError(where, f"there is no such key here{nearest(key, valid)}")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as a message has it, cut where it is long."""
     text = repr(value) if not isinstance(value, bool) else str(value).lower()
     return text if len(text) <= 60 else text[:57] + "…"
 
@@ -443,151 +388,3 @@ def _written(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_written(item) for item in value]
     return value
-
-
-# --- overriding -----------------------------------------------------------------------------------------
-
-
-def override(raw: dict[str, Any], text: str) -> dict[str, Any]:
-    """Replace one value of a config that is not checked yet.
-
-    Args:
-        raw: the config as TOML gave it; it is not changed.
-        text: `key=value`. The key is a dotted path through tables, list places and layers' names, as in
-            `optimizer.learning_rate=3e-3` or `model.head.features=20`. The value is TOML; a bare word is a
-            string. `optimizer=adam` replaces the function and keeps the settings that both have.
-
-    Raises:
-        ConfigError: a path that leads nowhere.
-    """
-    return replaced(raw, *parsed(text))
-
-
-def parsed(text: str) -> tuple[str, Any]:
-    """The key of an override, and the value."""
-    key, equals, written = text.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(text, "an override is key=value, such as optimizer.learning_rate=3e-3")
-    try:
-        (value,) = _loads(f"value = {written}").values()
-    except ValueError:  # not TOML, or more than one line of it
-        value = written.strip()
-        if not value or any(character in value for character in "[]{}\"'\n"):
-            raise ConfigError(
-                key,
-                f"the value {_shown(written)} is not TOML; a string stands in quotes, '{key.strip()}=\"…\"'",
-            ) from None
-    return key.strip(), value
-
-
-def replaced(raw: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """The same for a value that is there already."""
-    names = key.split(".")
-    if len(names) == 1 and isinstance(value, str) and isinstance(raw.get(names[0]), dict):
-        value = _other_function(raw[names[0]], value)
-    return _replaced(raw, names, value, "")
-
-
-def all_replaced(raw: dict[str, Any], values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Several values replaced, one after the other, by the names that layers have in `raw`.
-
-    The name of a layer without one is its function and a number, which change where layers are replaced. What
-    leads into a replaced value leads into the new one.
-    """
-    changed = _named(raw)
-    for key, value in values:
-        changed = replaced(changed, key, value)
-    return _unnamed(changed)
-
-
-class _Named(list[Any]):
-    """A list whose members keep the names that they had at first, whatever replaces them."""
-
-    def __init__(self, members: Iterable[Any], names: list[str]) -> None:
-        super().__init__(members)
-        self.names = names
-
-
-def _named(node: Any) -> Any:
-    """A copy in which every list is a `_Named`."""
-    if isinstance(node, dict):
-        return {key: _named(value) for key, value in node.items()}
-    return _Named(map(_named, node), _layers(node)) if isinstance(node, list) else node
-
-
-def _unnamed(node: Any) -> Any:
-    """A copy in which every list is a plain one."""
-    if isinstance(node, dict):
-        return {key: _unnamed(value) for key, value in node.items()}
-    return [*map(_unnamed, node)] if isinstance(node, list) else node
-
-
-def _other_function(table: dict[str, Any], name: str) -> dict[str, Any]:
-    """A section that uses another function, with the settings that this one has too."""
-    function = functions().get(name)
-    kept = {*(function.parameters if function else table), "penalties"} - {"use"}
-    return {"use": name, **{key: value for key, value in table.items() if key in kept}}
-
-
-def _replaced(node: Any, names: list[str], value: Any, path: str) -> Any:
-    """A copy of `node` in which what the names lead to is `value`."""
-    if not names:
-        return value
-    name, rest = names[0], names[1:]
-    here = f"{path}.{name}" if path else name
-    if isinstance(node, dict):
-        node = _with_default(node.get("use"), node, name)
-        if name in node:
-            return {**node, name: _replaced(node[name], rest, value, here)}
-        for key, members in node.items():  # a layer by its name
-            if isinstance(members, list) and name in _layers(members):
-                return {**node, key: _replaced(members, names, value, path)}
-        if len(node) == 1 and isinstance(next(iter(node.values())), dict):  # through a call's own name
-            ((function, arguments),) = node.items()
-            if function in functions():
-                return {function: _replaced(_with_default(function, arguments, name), names, value, path)}
-        if rest and path:
-            raise ConfigError(here, f"there is nothing of this name to override{nearest(name, _parts(node))}")
-        return {**node, name: _replaced({}, rest, value, here)}
-    if isinstance(node, list):
-        layers = _layers(node)
-        keys = layers if name in layers else [*map(str, range(len(node)))]
-        if name not in keys:
-            near = nearest(name, _parts(node, path.rpartition(".")[2]))
-            raise ConfigError(here, f"there is nothing of this name to override{near}")
-        place = keys.index(name) % len(node)
-        members = [*node[:place], _replaced(node[place], rest, value, here), *node[place + 1 :]]
-        return _Named(members, node.names) if isinstance(node, _Named) else members
-    if isinstance(node, str) and node in functions():
-        return {node: _replaced(_with_default(node, {}, name), names, value, path)}
-    raise ConfigError(here, f"{path} is {_shown(node)}, which has no parts to override")
-
-
-def _with_default(function: Any, arguments: dict[str, Any], name: str) -> dict[str, Any]:
-    """The arguments with that one written out where its default is a call, so that paths lead into it."""
-    if not isinstance(function, str) or function not in functions() or name in arguments:
-        return arguments
-    parameter = functions()[function].parameters.get(name)
-    if parameter is None or parameter.required or not callable(parameter.default):
-        return arguments
-    return {**arguments, name: parameter.default.__name__}
-
-
-def _parts(node: Any, key: str = "") -> list[str]:
-    """What can be overridden in a table, or in a list that has this key there."""
-    if isinstance(node, dict):
-        lists = [(name, value) for name, value in node.items() if isinstance(value, list)]
-        return [*node, *(part for name, members in lists for part in _parts(members, name))]
-    return _layers(node) or [f"{key}.{place}" for place in range(len(node))]
-
-
-def _layers(members: list[Any]) -> list[str]:
-    """The names of layers; none where a list holds something else."""
-    if isinstance(members, _Named):
-        return [*members.names, *_layers([*members])]  # the first names come before those of now
-    try:
-        keys = member_keys(members, "")
-        called = [functions().get(as_call(member, "")[0]) for member in members]
-    except ConfigError:
-        return []
-    return keys if any(function is None or fits(function.kind, "layer") for function in called) else []

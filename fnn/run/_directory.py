@@ -19,7 +19,8 @@ import orbax.checkpoint as ocp
 
 import fnn
 from fnn._tree import paths
-from fnn.run._config import Config, ConfigError, read
+from fnn.run._config import Config, ConfigError
+from fnn.run._read import read
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "chex", "orbax-checkpoint", "pydantic")
 

@@ -24,12 +24,13 @@ import fnn
 from fnn.data import Folds, stratified_folds
 from fnn.data._folds import one_fold
 from fnn.run._build import call_plainly, make_and_values, plain_settings
-from fnn.run._config import Config, ConfigError, all_replaced, check, read
+from fnn.run._config import Config, ConfigError, check
 from fnn.run._diagnose import finite, with_nan
 from fnn.run._directory import choose, create, environment, fingerprint, opened, read_json, write_json
 from fnn.run._output import complain
 from fnn.run._prepare import blamed_on, check_ranges, in_file, prepare, prepare_again
 from fnn.run._progress import duration, number, with_error
+from fnn.run._read import all_replaced, read
 from fnn.run._report import write_search_report
 from fnn.run._search_figures import draw_search
 from fnn.run._settings import SearchSettings, search_settings

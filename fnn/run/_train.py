@@ -19,7 +19,7 @@ from rich.console import Console
 import fnn
 from fnn.nn._layer import as_layer
 from fnn.run._build import numbers_at
-from fnn.run._config import Call, Config, ConfigError, read
+from fnn.run._config import Call, Config, ConfigError
 from fnn.run._diagnose import FILE, Recorder, as_json, finite, judge_run, show, with_nan
 from fnn.run._directory import (
     checkpoint,
@@ -38,6 +38,7 @@ from fnn.run._figures import draw_confusion, draw_curves, draw_layers, draw_mist
 from fnn.run._output import complain
 from fnn.run._prepare import Prepared, prepare, prepare_again
 from fnn.run._progress import Display, results_table
+from fnn.run._read import read
 from fnn.run._report import write_report
 from fnn.train._evaluate import score
 from fnn.train._state import as_values

@@ -10,8 +10,9 @@ from run_cases import EVERYTHING, SMALL, changed, made
 
 import fnn
 from fnn.run._build import call_plainly, make_and_values
-from fnn.run._config import ConfigError, check, override
+from fnn.run._config import ConfigError, check
 from fnn.run._prepare import prepare
+from fnn.run._read import override
 from fnn.train._fit import _chunk
 
 BASE = changed(

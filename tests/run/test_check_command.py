@@ -14,8 +14,8 @@ from run_cases import in_process as run
 import fnn
 from fnn.run import _diagnose
 from fnn.run._check import check_config
-from fnn.run._config import read
 from fnn.run._prepare import prepare
+from fnn.run._read import read
 from fnn.run.cli import main
 
 EPOCHS = "epoch,train_loss,val_loss,acc,val_acc\n" + "".join(

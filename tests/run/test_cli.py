@@ -666,7 +666,7 @@ def test_xla_logs_nothing_that_the_user_does_not_ask_for(given, used, monkeypatc
 
 def test_a_defect_shows_its_traceback(folder, monkeypatch):
     """Only what says of itself that it is bad input becomes a sentence."""
-    monkeypatch.setattr("fnn.run._config.check", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("fnn.run._read.check", lambda *_, **__: 1 / 0)
     monkeypatch.setattr(sys, "argv", ["fnn", "train", "small.toml"])
     with pytest.raises(ZeroDivisionError):
         main()

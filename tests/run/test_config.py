@@ -10,7 +10,8 @@ import pytest
 from run_cases import EVERYTHING, REQUIRED, ROOT, SMALL, changed, made, without
 
 import fnn
-from fnn.run._config import Call, Calls, ConfigError, Number, check, read
+from fnn.run._config import Call, Calls, ConfigError, Number, check
+from fnn.run._read import read
 from fnn.run._registry import functions
 
 CONFIGS = sorted((ROOT / "configs").glob("*.toml"))

@@ -11,8 +11,9 @@ from run_cases import ROOT
 from typer.testing import CliRunner
 
 from fnn.run._commands import app
-from fnn.run._config import Call, Calls, Config, read
+from fnn.run._config import Call, Calls, Config
 from fnn.run._prepare import prepare
+from fnn.run._read import read
 
 EVERY_NAME = Path(__file__).with_name("every_name.toml")
 

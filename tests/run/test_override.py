@@ -6,7 +6,8 @@ import tomllib
 import pytest
 from run_cases import EVERYTHING, SMALL, made
 
-from fnn.run._config import ConfigError, Number, all_replaced, check, override
+from fnn.run._config import ConfigError, Number, check
+from fnn.run._read import all_replaced, override
 
 RAW = tomllib.loads(
     SMALL.replace('{linear = {features = 16}}, "relu"', '{linear = {features = 16}}, "relu", "dropout"')

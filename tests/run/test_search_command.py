@@ -16,8 +16,8 @@ from run_cases import in_process as run
 
 import fnn
 from fnn.run import _search, _search_figures
-from fnn.run._config import override as override_of
-from fnn.run._config import read
+from fnn.run._read import override as override_of
+from fnn.run._read import read
 from fnn.run._search_figures import _draw_parallel
 from fnn.tune import Outcome, Trial
 from fnn.tune._engine import Population, outcome_of
