@@ -26,6 +26,7 @@ from fnn.run._look import (
     plain,
     save,
 )
+from fnn.train._fit import rank
 
 _CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 _SHEET_COLUMNS, _SHEET_ROWS = 6, 4
@@ -58,7 +59,7 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     if not history:
         raise ValueError("there are no learning curves to draw: no epoch has ended")
     names = [name for name in ("loss", "accuracy") if f"validation_{name}" in history[0]]
-    best = max(range(len(history)), key=lambda epoch: _rank(history[epoch]))
+    best = max(range(len(history)), key=lambda epoch: rank(history[epoch]))
     epochs = np.arange(1, len(history) + 1)
     figure = new_figure(1.2 + 4.2 * len(names), 3.6)
     marker = "o" if len(history) <= 20 else ""
@@ -246,11 +247,6 @@ def draw_mistakes(x: ArrayLike, y: ArrayLike, outputs: ArrayLike, classes: Seque
 def _log_softmax(outputs: np.ndarray) -> np.ndarray:
     shifted = outputs - outputs.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def _rank(metrics: Mapping[str, float]) -> tuple[float, float]:
-    """What `fnn.fit` calls better: validation accuracy, then a lower validation loss."""
-    return metrics.get("validation_accuracy", 0.0), -metrics["validation_loss"]
 
 
 def _labels(names: Sequence[str], most: int = 18) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -410,12 +410,13 @@ def _advance(so_far: Fit, state: TrainState, metrics: dict[str, float]) -> Fit:
     """The run after one more epoch."""
     last, history = _copy(state), (*so_far.history, metrics)
     best = history[so_far.best_epoch - 1] if so_far.best_epoch else None
-    if best is None or _rank(metrics) > _rank(best):
+    if best is None or rank(metrics) > rank(best):
         return Fit(last, last, len(history), history)
     return so_far._replace(last=last, history=history)
 
 
-def _rank(metrics: dict[str, float]) -> tuple[float, float]:
+def rank(metrics: Mapping[str, float]) -> tuple[float, float]:
+    """What the best epoch has most of: validation accuracy, and of equals the lower validation loss."""
     return metrics.get("validation_accuracy", 0.0), -metrics["validation_loss"]
 
 
