@@ -49,8 +49,8 @@ def successive_halving(
                 f"trainings have {epochs}; give it at most {epochs}, or train longer"
             )
         rungs = _rungs(epochs // min_epochs, eta)
-        for number, some in enumerate(parts(at_random(space, trials, seed), population)):
-            yield from _bracket(some, rungs, epochs, eta, number)
+        for some in parts(at_random(space, trials, seed), population):
+            yield from _bracket(some, rungs, epochs, eta)
 
     return Method("successive_halving", rounds, stops_early=True)
 
@@ -75,11 +75,11 @@ def hyperband(eta: int = 3) -> Method:
     def rounds(space: Space, epochs: int, seed: int) -> Rounds:
         most = _rungs(epochs, eta)
         first = 0
-        for number, s in enumerate(range(most, -1, -1)):
+        for s in range(most, -1, -1):
             count = math.ceil((most + 1) * eta**s / (s + 1))
             trials = at_random(space, count, seed, first)
             first += count
-            yield from _bracket(trials, s, epochs, eta, number)
+            yield from _bracket(trials, s, epochs, eta)
 
     return Method("hyperband", rounds, stops_early=True)
 
@@ -92,11 +92,11 @@ def _rungs(factor: int, eta: int) -> int:
     return count
 
 
-def _bracket(trials: tuple[Trial, ...], rungs: int, epochs: int, eta: int, number: int) -> Rounds:
+def _bracket(trials: tuple[Trial, ...], rungs: int, epochs: int, eta: int) -> Rounds:
     """Rungs of R η⁻ˢ, R η¹⁻ˢ, … and at last R epochs."""
     protected: set[int] = set()
     for left in range(rungs, -1, -1):
-        outcomes = yield Round(trials, epochs // eta**left, number)
+        outcomes = yield Round(trials, epochs // eta**left)
         protected |= low_losses(outcomes)
         trials = survivors(outcomes, max(1, len(trials) // eta), protected)
         if not trials:

@@ -35,7 +35,6 @@ class Round(NamedTuple):
 
     trials: tuple[Trial, ...]
     epochs: int
-    bracket: int = 0  # of Hyperband
     note: str = ""  # what a reader should know
 
 
