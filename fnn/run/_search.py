@@ -36,8 +36,9 @@ from fnn.run._search_figures import draw_search
 from fnn.run._settings import SearchSettings, search_settings
 from fnn.run._train import Stopped, signals, train
 from fnn.tune import Journal, Outcome, SearchProgress, Space, Trial
-from fnn.tune._engine import Engine, JournalError, Population, outcome_of, structures_checked
+from fnn.tune._engine import Engine, JournalError, outcome_of, structures_checked
 from fnn.tune._method import Method, Round, Rounds, ranked
+from fnn.tune._populations import Population
 from fnn.tune._program import FitProgram, Program, Shared
 from fnn.tune._space import in_words
 

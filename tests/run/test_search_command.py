@@ -20,7 +20,8 @@ from fnn.run._read import override as override_of
 from fnn.run._read import read
 from fnn.run._search_figures import _draw_parallel
 from fnn.tune import Outcome, Trial
-from fnn.tune._engine import Population, outcome_of
+from fnn.tune._engine import outcome_of
+from fnn.tune._populations import Population
 from fnn.tune._space import Space
 
 SEARCH = """

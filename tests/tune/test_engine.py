@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.tune import Journal, Method, Trial, _engine
+from fnn.tune import Journal, Method, Trial, _engine, _populations
 from fnn.tune._engine import JournalError, outcome_of
 from fnn.tune._method import Round
 from fnn.tune._search import Training
@@ -99,9 +99,9 @@ def test_trials_one_after_the_other_are_one_program_however_many(groups, monkeyp
     """The rounds of 9, 3 and 1 trials compile once, and a row without a trial trains nothing."""
     compiled, trained = [], []
     monkeypatch.setattr(
-        _engine,
+        _populations,
         "_unless_empty",
-        lambda advance, made=_engine._unless_empty: compiled.append(1) or made(advance),
+        lambda advance, made=_populations._unless_empty: compiled.append(1) or made(advance),
     )
 
     def counted(self, values, mine, replica, *rest, advance=Decay.advance):
@@ -123,10 +123,10 @@ def test_trials_one_after_the_other_are_one_program_however_many(groups, monkeyp
 def test_devices_share_what_is_left_of_a_population(monkeypatch):
     """Of 8 rows, 4 on each of two devices, two trials take the first and the fifth."""
     rows = []
-    gathered = _engine.Engine._gathered
+    gathered = _populations.Populations.gathered
     monkeypatch.setattr(
-        _engine.Engine,
-        "_gathered",
+        _populations.Populations,
+        "gathered",
         lambda self, *rest: rows.append((population := gathered(self, *rest)).rows) or population,
     )
     mesh = fnn.mesh(data=1, population=2)
@@ -192,7 +192,7 @@ def test_members_of_a_population_take_over_their_parents():
 def test_what_does_not_fit_into_memory_is_trained_in_parts(monkeypatch, how):
     method = fixed(0.1, 0.2, 0.3, 0.4)
     whole = searched(method)
-    monkeypatch.setattr(_engine, "free_memory", lambda: 1.0)
+    monkeypatch.setattr(_populations, "free_memory", lambda: 1.0)
     parts = searched(method, how=how)
     assert parts.notes[0].startswith("4 trials at once would take")
     assert parts.notes[1].endswith("so 1 train at a time")
@@ -203,13 +203,15 @@ def test_what_does_not_fit_into_memory_is_trained_in_parts(monkeypatch, how):
 def test_states_that_do_not_fit_are_never_made(monkeypatch):
     """Of what four trials own, 2 × (4 + 4) bytes each, a memory of 50 bytes has room for two (32 of 40)."""
     made = []
-    monkeypatch.setattr(_engine, "free_memory", lambda: 50.0)
-    monkeypatch.setattr(_engine, "_bytes", lambda compiled: 0.0)
-    gathered = _engine.Engine._gathered
+    monkeypatch.setattr(_populations, "free_memory", lambda: 50.0)
+    monkeypatch.setattr(_engine, "bytes_of", lambda compiled: 0.0)
+    gathered = _populations.Populations.gathered
     monkeypatch.setattr(
-        _engine.Engine,
-        "_gathered",
-        lambda self, program, members: made.append(len(members)) or gathered(self, program, members),
+        _populations.Populations,
+        "gathered",
+        lambda self, program, members, known: (
+            made.append(len(members)) or gathered(self, program, members, known)
+        ),
     )
     found = searched(fixed(0.1, 0.2, 0.3, 0.4))
     assert made == [2, 2]
@@ -394,7 +396,7 @@ def test_the_fastest_way_is_measured_once(monkeypatch):
         calls.append(len(jax.tree.leaves(members)[0]))
         return "map"
 
-    monkeypatch.setattr(_engine, "fastest", fastest)
+    monkeypatch.setattr(_populations, "fastest", fastest)
     searched(fnn.successive_halving(12, 3), how=None, space={"rate": SPACE["rate"]})
     assert calls == [12]
 
@@ -402,9 +404,9 @@ def test_the_fastest_way_is_measured_once(monkeypatch):
 @pytest.mark.devices
 def test_the_fastest_way_is_measured_with_a_trial_of_each_device_at_least(monkeypatch):
     asked = []
-    monkeypatch.setattr(_engine, "_PROBED", 1)
+    monkeypatch.setattr(_populations, "_PROBED", 1)
     monkeypatch.setattr(
-        _engine, "fastest", lambda probe, members, *shared: asked.append(members[0][1].tolist()) or "map"
+        _populations, "fastest", lambda probe, members, *shared: asked.append(members[0][1].tolist()) or "map"
     )
     searched(
         fnn.random_search(5), how=None, space={"rate": SPACE["rate"]}, mesh=fnn.mesh(data=1, population=2)
