@@ -13,7 +13,8 @@ from rich.table import Table
 import fnn
 from fnn.run._build import make_and_values, with_numbers
 from fnn.run._config import Config, ConfigError
-from fnn.run._diagnose import as_json, exit_code, finite, judge_run, show
+from fnn.run._diagnose import as_json, exit_code, judge_run, show
+from fnn.run._directory import finite
 from fnn.run._prepare import prepare
 from fnn.run._read import read
 

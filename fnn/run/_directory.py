@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -113,6 +114,24 @@ def read_json(path: Path, default: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(str(path), "this is not a JSON object; the file is damaged")
     return content
+
+
+def finite(tree: Any) -> Any:
+    """The tree with null for numbers that JSON does not have."""
+    if isinstance(tree, dict):
+        return {name: finite(value) for name, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def with_nan(tree: Any) -> Any:
+    """What `finite` wrote, as it was."""
+    if isinstance(tree, dict):
+        return {name: with_nan(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [with_nan(value) for value in tree]
+    return math.nan if tree is None else tree
 
 
 def write_whole(path: Path, text: str) -> None:

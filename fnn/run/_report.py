@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from fnn.run._diagnose import with_nan
+from fnn.run._directory import with_nan
 from fnn.run._progress import with_error
 
 _CAPTIONS = {

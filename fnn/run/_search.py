@@ -25,8 +25,17 @@ from fnn.data import Folds, stratified_folds
 from fnn.data._folds import one_fold
 from fnn.run._build import call_plainly, make_and_values, plain_settings
 from fnn.run._config import Config, ConfigError, check
-from fnn.run._diagnose import finite, with_nan
-from fnn.run._directory import choose, create, environment, fingerprint, opened, read_json, write_json
+from fnn.run._directory import (
+    choose,
+    create,
+    environment,
+    fingerprint,
+    finite,
+    opened,
+    read_json,
+    with_nan,
+    write_json,
+)
 from fnn.run._output import complain
 from fnn.run._prepare import blamed_on, check_ranges, in_file, prepare, prepare_again
 from fnn.run._progress import duration, number, with_error

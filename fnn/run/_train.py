@@ -20,17 +20,19 @@ import fnn
 from fnn.nn._layer import as_layer
 from fnn.run._build import numbers_at
 from fnn.run._config import Call, Config, ConfigError
-from fnn.run._diagnose import FILE, Recorder, as_json, finite, judge_run, show, with_nan
+from fnn.run._diagnose import FILE, Recorder, as_json, judge_run, show
 from fnn.run._directory import (
     checkpoint,
     choose,
     create,
     environment,
     fingerprint,
+    finite,
     load_checkpoint,
     opened,
     read_json,
     save_checkpoints,
+    with_nan,
     write_json,
     write_whole,
 )
