@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -14,11 +12,8 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import tomli_w
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
 import fnn
 from fnn.data import Folds, stratified_folds
@@ -33,26 +28,22 @@ from fnn.run._directory import (
     finite,
     opened,
     read_json,
-    with_nan,
     write_json,
 )
 from fnn.run._output import complain
 from fnn.run._prepare import blamed_on, check_ranges, in_file, prepare, prepare_again
-from fnn.run._progress import duration, number, with_error
 from fnn.run._read import all_replaced, read
 from fnn.run._report import write_search_report
+from fnn.run._search_display import SearchDisplay, show_search
 from fnn.run._search_figures import draw_search
 from fnn.run._settings import SearchSettings, search_settings
 from fnn.run._train import Stopped, signals, train
-from fnn.tune import Journal, Outcome, SearchProgress, Space, Trial
-from fnn.tune._engine import Engine, JournalError, outcome_of, structures_checked
+from fnn.run._trials import Records, as_outcome, last_lines, read_trials
+from fnn.tune import Outcome, Space, Trial
+from fnn.tune._engine import Engine, JournalError, structures_checked
 from fnn.tune._method import Method, Round, Rounds, ranked
-from fnn.tune._populations import Population
 from fnn.tune._program import FitProgram, Program, Shared
-from fnn.tune._space import in_words
 
-_SAVE_EVERY = 10.0  # seconds between two checkpoints
-_SHOWN = 10  # trials in a table
 _NOT_SEARCHED = (
     *("seed", "data", "split", "run", "search"),
     *("train.epochs", "train.patience", "train.standardize"),
@@ -78,7 +69,7 @@ def search_path(path: str, overrides: tuple[str, ...], console: Console) -> int:
     if config.search is None:
         raise ConfigError(path, "the table [search] is missing; it needs at least [search.space]")
     if directory is not None and (directory / "results.json").is_file():
-        return _show(directory, console)
+        return show_search(directory, console)
     return _Search(config, directory).run(console)
 
 
@@ -204,7 +195,7 @@ class _Search:
             highlight=False,
         )
         try:
-            with in_file(self.config.source), signals() as received, _Table(console) as display:
+            with in_file(self.config.source), signals() as received, SearchDisplay(console) as display:
                 search = self._engine(directory, "search", received, display, self.settings.seeds, 0)
                 outcomes = search.run(
                     self.settings.method, self.space, epochs=self.epochs, seed=self.config.seed
@@ -235,7 +226,7 @@ class _Search:
         draw_search(outcomes, written, self.space, directory / "figures")
         if not again:
             self._finish(directory, results())
-            return _show(directory, console)
+            return show_search(directory, console)
         best = ranked(again)[0]
         (directory / "best.toml").write_text(tomli_w.dumps(self._best(best.trial)), encoding="utf-8")
         code = self._train_best(directory)
@@ -244,18 +235,18 @@ class _Search:
             return code
         self._finish(directory, results(directory / "best"))
         shutil.rmtree(directory / "checkpoints", ignore_errors=True)
-        return _show(directory, console)
+        return show_search(directory, console)
 
     def _finish(self, directory: Path, results: dict[str, Any]) -> None:
         """Write what was found: for machines, and as a page."""
         write_json(directory / "results.json", results)
-        lines = _last_lines(directory)
+        lines = last_lines(directory)
         write_search_report(
             directory, [lines[o.trial.number] for o in ranked(map(as_outcome, lines.values()))]
         )
 
     def _engine(
-        self, directory: Path, stage: str, received: list[int], display: _Table, seeds: int, first: int
+        self, directory: Path, stage: str, received: list[int], display: SearchDisplay, seeds: int, first: int
     ) -> Engine:
         """What trains the trials of a stage, with `seeds` seeds from number `first` on."""
         settings = self.settings
@@ -356,268 +347,3 @@ def _once(trials: Sequence[Trial]) -> Method:
             yield Round(tuple(trial._replace(parent=None, inherited=0) for trial in trials), epochs)
 
     return Method("again", rounds)
-
-
-class Records(Journal):
-    """`trials.jsonl`, a line for each outcome, and the checkpoints of what is being trained."""
-
-    def __init__(self, directory: Path, stage: str, received: list[int]) -> None:
-        """Read what an earlier process has written."""
-        self._lines, self._stage, self._received = directory / "trials.jsonl", stage, received
-        self._index = directory / "checkpoints" / f"{stage}.json"
-        written = self._lines.read_bytes()
-        if written and not written.endswith(b"\n"):  # a process was killed while it wrote the last line
-            self._lines.write_bytes(written + b"\n")
-        lines = [line for line in read_trials(directory) if line["stage"] == stage]
-        self._known: dict[int, list[dict[str, Any]]] = {}
-        for line in lines:
-            self._known.setdefault(line["trial"], []).append(line)
-        self.seconds = max(about.get("seconds", 0.0) for about in (*lines, self._read()))
-        self._saved = time.monotonic()
-
-    def recorded(self, trial: Trial, epochs: int) -> Outcome | None:
-        """See `Journal`."""
-        known = [line for line in self._known.get(trial.number, []) if line["epochs"] <= epochs]
-        if not known:
-            return None
-        return as_outcome(max(known, key=lambda line: line["epochs"]))
-
-    def record(self, outcome: Outcome, *, seconds: float) -> None:
-        """See `Journal`."""
-        line = json.dumps(finite({"stage": self._stage, **as_line(outcome), "seconds": round(seconds, 3)}))
-        with self._lines.open("a") as lines:
-            lines.write(f"{line}\n")
-
-    def border(self, populations: Sequence[Population], *, must: bool, seconds: float) -> None:
-        """See `Journal`."""
-        if must or self._received or time.monotonic() - self._saved > _SAVE_EVERY:
-            self._save(populations, seconds)
-        if self._received:
-            raise Stopped(self._received[0])
-
-    def _save(self, populations: Sequence[Population], seconds: float) -> None:
-        before = self._read()
-        name = f"{self._stage}-{before.get('count', 0) + 1}"
-        leaves = {
-            str(k): {
-                str(i): np.asarray(leaf)[list(population.rows)]
-                for i, leaf in enumerate(jax.tree.leaves(population.mine))
-            }
-            for k, population in enumerate(populations)
-        }
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save((self._index.parent / name).resolve(), leaves, force=True)
-        about = [
-            {
-                "trials": [trial._asdict() for trial in population.trials],
-                "epoch": population.epoch,
-                "curves": population.curves,
-            }
-            for population in populations
-        ]
-        index = {"count": before.get("count", 0) + 1, "name": name, "seconds": round(seconds, 3)}
-        write_json(self._index, finite({**index, "populations": about}))
-        if before:
-            shutil.rmtree(self._index.parent / before["name"], ignore_errors=True)
-        self._saved = time.monotonic()
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            about = json.loads(self._index.read_text())
-        except (OSError, ValueError):
-            return {}
-        return about if isinstance(about, dict) and {"name", "populations"} <= about.keys() else {}
-
-    def restored(self, like: Callable[[Trial], Population]) -> Sequence[Population]:
-        """See `Journal`."""
-        about = self._read()
-        if not about:
-            return ()
-        targets, shapes = {}, []
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        for k, kept in enumerate(about["populations"]):
-            trials = tuple(Trial(**{**t, "point": tuple(t["point"])}) for t in kept["trials"])
-            rows = tuple(range(len(trials)))
-            population = like(trials[0])._replace(trials=trials, rows=rows, epoch=kept["epoch"])
-            leaves, structure = jax.tree.flatten(population.mine)
-            targets[str(k)] = {
-                str(i): jax.ShapeDtypeStruct((len(trials), *leaf.shape[1:]), leaf.dtype, sharding=here)
-                for i, leaf in enumerate(leaves)
-            }
-            shapes.append((population, structure, kept["curves"]))
-        try:
-            with ocp.StandardCheckpointer() as checkpointer:
-                loaded = checkpointer.restore((self._index.parent / about["name"]).resolve(), targets)
-        except Exception:  # orbax raises a bare Exception where data are damaged; then trials start anew
-            return ()
-        return tuple(
-            population._replace(
-                mine=jax.tree.unflatten(
-                    structure, [loaded[str(k)][str(i)] for i in range(len(loaded[str(k)]))]
-                ),
-                curves=tuple(tuple(map(with_nan, curve)) for curve in curves),
-            )
-            for k, (population, structure, curves) in enumerate(shapes)
-        )
-
-
-def as_line(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as `trials.jsonl` has it."""
-    trial = outcome.trial
-    names = list(dict.fromkeys(name for metrics in outcome.curve for name in metrics))
-    return {
-        "trial": trial.number,
-        "hyperparameters": trial.hyperparameters,
-        "point": list(trial.point),
-        "parent": trial.parent,
-        "inherited": trial.inherited,
-        "epochs": outcome.epochs,
-        "score": outcome.score,
-        "error": outcome.error,
-        "diverged": outcome.diverged,
-        "curve": {name: [metrics.get(name, math.nan) for metrics in outcome.curve] for name in names},
-    }
-
-
-def as_outcome(line: dict[str, Any]) -> Outcome:
-    """The outcome that a line of `trials.jsonl` has."""
-    trial = Trial(
-        line["trial"], line["hyperparameters"], tuple(line["point"]), line["parent"], line["inherited"]
-    )
-    curve = with_nan(line["curve"])
-    return outcome_of(
-        trial, [{name: column[k] for name, column in curve.items()} for k in range(line["epochs"])]
-    )
-
-
-_NEEDED = {"stage", "trial", "hyperparameters", "point", "parent", "inherited", "epochs", "curve"}
-
-
-def read_trials(directory: Path) -> list[dict[str, Any]]:
-    """The lines of `trials.jsonl`, without one that was cut off while it was written.
-
-    Raises:
-        ConfigError: a line that is none of a search.
-    """
-    lines, path = [], directory / "trials.jsonl"
-    for number_of_line, text in enumerate(path.read_text(errors="replace").splitlines(), 1):
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if not isinstance(line, dict) or not line.keys() >= _NEEDED:
-            problem = f"line {number_of_line} does not record a trial; take it out to train that one again"
-            raise ConfigError(str(path), problem)
-        lines.append(line)
-    return lines
-
-
-def _last_lines(directory: Path) -> dict[int, dict[str, Any]]:
-    """What `trials.jsonl` says last of each trial of the search."""
-    return {line["trial"]: line for line in read_trials(directory) if line["stage"] == "search"}
-
-
-# --- what people see ----------------------------------------------------------------------------------------
-
-
-class _Table:
-    """Shows the best trials so far: a live table on a terminal, at most a line a second elsewhere."""
-
-    def __init__(self, console: Console) -> None:
-        """Start the clock."""
-        self._console, self._started, self._line_at = console, time.monotonic(), -math.inf
-        live = console.is_terminal and not console.is_dumb_terminal
-        self._live = Live(console=console, transient=True) if live else None
-
-    def __enter__(self) -> _Table:
-        """Start the live display."""
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Stop it."""
-        if self._live is not None:
-            self._live.stop()
-
-    def report(self, stage: str) -> Callable[[SearchProgress], None]:
-        """What an engine tells about a stage."""
-        said: set[str] = set()
-
-        def show(progress: SearchProgress) -> None:
-            for note in progress.notes:
-                if note not in said:
-                    said.add(note)
-                    self._console.print(note, highlight=False)
-            words = self._words(progress, stage)
-            if self._live is not None:
-                table = trials_table(progress.outcomes)
-                table.caption = words
-                self._live.update(table)
-            elif time.monotonic() - self._line_at >= 1 or progress.epoch == progress.epochs:
-                self._line_at = time.monotonic()
-                self._console.print(words, highlight=False, soft_wrap=True)
-
-        return show
-
-    def _words(self, progress: SearchProgress, stage: str) -> str:
-        best = ranked(progress.outcomes)[0]
-        doing = "" if stage == "search" else "again with fresh seeds, "
-        return (
-            f"{doing}{len(progress.training)} trials, epoch {progress.epoch}/{progress.epochs}  best "
-            f"{number(best.score)} (trial {best.trial.number})  {duration(time.monotonic() - self._started)}"
-        )
-
-
-def trials_table(outcomes: Sequence[Outcome], shown: int = _SHOWN) -> Table:
-    """The best trials with their hyperparameters."""
-    paths = list(dict.fromkeys(path for o in outcomes for path in o.trial.hyperparameters))
-    table = Table("trial", "score", "epochs", *map(_breakable, paths))
-    for column in table.columns:
-        column.justify = "right"
-    table.columns[1].no_wrap = True
-    for outcome in ranked(outcomes)[:shown]:
-        score = "diverged" if outcome.diverged else with_error(outcome.score, outcome.error)
-        values = (in_words(outcome.trial.hyperparameters.get(path, "–")) for path in paths)
-        table.add_row(str(outcome.trial.number), score, str(outcome.epochs), *values)
-    return table
-
-
-def _breakable(path: str) -> str:
-    """A path on two lines, so that a table is not too wide."""
-    section, _, name = path.rpartition(".")
-    return f"{section}\n{name}" if section else name
-
-
-def _show(directory: Path, console: Console) -> int:
-    """Print what a finished search found; its exit code."""
-    path = directory / "results.json"
-    results = with_nan(read_json(path, {}))
-    if not {"trials", "diverged", "epochs", "seconds", "notes", "finalists"} <= results.keys():
-        raise ConfigError(str(path), "this is not what a search found; delete it, and the search ends again")
-    console.print(trials_table([*map(as_outcome, _last_lines(directory).values())]))
-    console.print(
-        f"{results['trials']} trials, {results['diverged']} diverged, {results['epochs']:,} epochs in "
-        f"{duration(results['seconds'])}",
-        highlight=False,
-    )
-    for words in _findings(results, directory):
-        console.print(words, highlight=False, soft_wrap=True)
-    console.print(f"report: {directory / 'report.html'}", highlight=False, soft_wrap=True)
-    return int(not results["finalists"] or "stopped" in results)
-
-
-def _findings(results: dict[str, Any], directory: Path) -> Iterator[str]:
-    yield from results["notes"]
-    if not results["finalists"]:
-        yield "every trial diverged; try lower learning rates"
-    for place, finalist in enumerate(results["finalists"]):
-        yield (
-            f"{'best' if place == 0 else 'then'}: trial {finalist['trial']}, trained again with fresh seeds: "
-            f"{with_error(finalist['score'], finalist['error'])}"
-        )
-    if "stopped" in results:
-        yield f"{directory / 'best'}: {results['stopped']}"
-    if "test" in results:
-        figures = ", ".join(f"{name} {number(value)}" for name, value in results["test"].items())
-        yield f"{directory / 'best.toml'} on the test set: {figures}"

@@ -1,0 +1,183 @@
+"""What a search writes down of its trials: `trials.jsonl`, and the checkpoints of those in training."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from fnn.run._config import ConfigError
+from fnn.run._directory import finite, with_nan, write_json
+from fnn.run._train import Stopped
+from fnn.tune import Journal, Outcome, Trial
+from fnn.tune._engine import outcome_of
+from fnn.tune._populations import Population
+
+_SAVE_EVERY = 10.0  # seconds between two checkpoints
+
+
+class Records(Journal):
+    """`trials.jsonl`, a line for each outcome, and the checkpoints of what is being trained."""
+
+    def __init__(self, directory: Path, stage: str, received: list[int]) -> None:
+        """Read what an earlier process has written."""
+        self._lines, self._stage, self._received = directory / "trials.jsonl", stage, received
+        self._index = directory / "checkpoints" / f"{stage}.json"
+        written = self._lines.read_bytes()
+        if written and not written.endswith(b"\n"):  # a process was killed while it wrote the last line
+            self._lines.write_bytes(written + b"\n")
+        lines = [line for line in read_trials(directory) if line["stage"] == stage]
+        self._known: dict[int, list[dict[str, Any]]] = {}
+        for line in lines:
+            self._known.setdefault(line["trial"], []).append(line)
+        self.seconds = max(about.get("seconds", 0.0) for about in (*lines, self._read()))
+        self._saved = time.monotonic()
+
+    def recorded(self, trial: Trial, epochs: int) -> Outcome | None:
+        """See `Journal`."""
+        known = [line for line in self._known.get(trial.number, []) if line["epochs"] <= epochs]
+        if not known:
+            return None
+        return as_outcome(max(known, key=lambda line: line["epochs"]))
+
+    def record(self, outcome: Outcome, *, seconds: float) -> None:
+        """See `Journal`."""
+        line = json.dumps(finite({"stage": self._stage, **as_line(outcome), "seconds": round(seconds, 3)}))
+        with self._lines.open("a") as lines:
+            lines.write(f"{line}\n")
+
+    def border(self, populations: Sequence[Population], *, must: bool, seconds: float) -> None:
+        """See `Journal`."""
+        if must or self._received or time.monotonic() - self._saved > _SAVE_EVERY:
+            self._save(populations, seconds)
+        if self._received:
+            raise Stopped(self._received[0])
+
+    def _save(self, populations: Sequence[Population], seconds: float) -> None:
+        before = self._read()
+        name = f"{self._stage}-{before.get('count', 0) + 1}"
+        leaves = {
+            str(k): {
+                str(i): np.asarray(leaf)[list(population.rows)]
+                for i, leaf in enumerate(jax.tree.leaves(population.mine))
+            }
+            for k, population in enumerate(populations)
+        }
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save((self._index.parent / name).resolve(), leaves, force=True)
+        about = [
+            {
+                "trials": [trial._asdict() for trial in population.trials],
+                "epoch": population.epoch,
+                "curves": population.curves,
+            }
+            for population in populations
+        ]
+        index = {"count": before.get("count", 0) + 1, "name": name, "seconds": round(seconds, 3)}
+        write_json(self._index, finite({**index, "populations": about}))
+        if before:
+            shutil.rmtree(self._index.parent / before["name"], ignore_errors=True)
+        self._saved = time.monotonic()
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            about = json.loads(self._index.read_text())
+        except (OSError, ValueError):
+            return {}
+        return about if isinstance(about, dict) and {"name", "populations"} <= about.keys() else {}
+
+    def restored(self, like: Callable[[Trial], Population]) -> Sequence[Population]:
+        """See `Journal`."""
+        about = self._read()
+        if not about:
+            return ()
+        targets, shapes = {}, []
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        for k, kept in enumerate(about["populations"]):
+            trials = tuple(Trial(**{**t, "point": tuple(t["point"])}) for t in kept["trials"])
+            rows = tuple(range(len(trials)))
+            population = like(trials[0])._replace(trials=trials, rows=rows, epoch=kept["epoch"])
+            leaves, structure = jax.tree.flatten(population.mine)
+            targets[str(k)] = {
+                str(i): jax.ShapeDtypeStruct((len(trials), *leaf.shape[1:]), leaf.dtype, sharding=here)
+                for i, leaf in enumerate(leaves)
+            }
+            shapes.append((population, structure, kept["curves"]))
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                loaded = checkpointer.restore((self._index.parent / about["name"]).resolve(), targets)
+        except Exception:  # orbax raises a bare Exception where data are damaged; then trials start anew
+            return ()
+        return tuple(
+            population._replace(
+                mine=jax.tree.unflatten(
+                    structure, [loaded[str(k)][str(i)] for i in range(len(loaded[str(k)]))]
+                ),
+                curves=tuple(tuple(map(with_nan, curve)) for curve in curves),
+            )
+            for k, (population, structure, curves) in enumerate(shapes)
+        )
+
+
+def as_line(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as `trials.jsonl` has it."""
+    trial = outcome.trial
+    names = list(dict.fromkeys(name for metrics in outcome.curve for name in metrics))
+    return {
+        "trial": trial.number,
+        "hyperparameters": trial.hyperparameters,
+        "point": list(trial.point),
+        "parent": trial.parent,
+        "inherited": trial.inherited,
+        "epochs": outcome.epochs,
+        "score": outcome.score,
+        "error": outcome.error,
+        "diverged": outcome.diverged,
+        "curve": {name: [metrics.get(name, math.nan) for metrics in outcome.curve] for name in names},
+    }
+
+
+def as_outcome(line: dict[str, Any]) -> Outcome:
+    """The outcome that a line of `trials.jsonl` has."""
+    trial = Trial(
+        line["trial"], line["hyperparameters"], tuple(line["point"]), line["parent"], line["inherited"]
+    )
+    curve = with_nan(line["curve"])
+    return outcome_of(
+        trial, [{name: column[k] for name, column in curve.items()} for k in range(line["epochs"])]
+    )
+
+
+_NEEDED = {"stage", "trial", "hyperparameters", "point", "parent", "inherited", "epochs", "curve"}
+
+
+def read_trials(directory: Path) -> list[dict[str, Any]]:
+    """The lines of `trials.jsonl`, without one that was cut off while it was written.
+
+    Raises:
+        ConfigError: a line that is none of a search.
+    """
+    lines, path = [], directory / "trials.jsonl"
+    for number_of_line, text in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if not isinstance(line, dict) or not line.keys() >= _NEEDED:
+            problem = f"line {number_of_line} does not record a trial; take it out to train that one again"
+            raise ConfigError(str(path), problem)
+        lines.append(line)
+    return lines
+
+
+def last_lines(directory: Path) -> dict[int, dict[str, Any]]:
+    """What `trials.jsonl` says last of each trial of the search."""
+    return {line["trial"]: line for line in read_trials(directory) if line["stage"] == "search"}
