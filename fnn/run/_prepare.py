@@ -16,7 +16,7 @@ from fnn.nn import LayerError
 from fnn.run._build import Make, call_plainly, make_and_values, numbers_at, see_that_it_descends, with_numbers
 from fnn.run._config import Config, ConfigError
 from fnn.run._directory import fingerprint, read_json
-from fnn.train._fit import check_fit, check_length
+from fnn.train._check_fit import check_fit, check_length
 from fnn.train._state import TaskError
 
 

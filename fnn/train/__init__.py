@@ -1,7 +1,8 @@
 """Training: pure steps, chunks and epochs, and the loop that drives them."""
 
+from fnn.train._check_fit import steps_of_run
 from fnn.train._evaluate import evaluate, predict
-from fnn.train._fit import Diverged, Fit, Progress, fit, steps_of_run
+from fnn.train._fit import Diverged, Fit, Progress, fit
 from fnn.train._mesh import mesh
 from fnn.train._population import fastest, over_population
 from fnn.train._state import Batch, Make, Task, TrainState, init_state

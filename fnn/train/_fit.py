@@ -12,16 +12,16 @@ import numpy as np
 from jax.sharding import Mesh
 
 from fnn._tree import paths
-from fnn._types import check_optional, check_range, check_seed
-from fnn.data import DataError, Splits, Visit, moments, to_float
+from fnn._types import check_range, check_seed
+from fnn.data import Splits, moments
 from fnn.data._split import check_splits
-from fnn.train._evaluate import evaluate, metric_name, unbound
+from fnn.train._check_fit import check_fit
+from fnn.train._evaluate import evaluate
 from fnn.train._mesh import check_mesh, on_mesh, placed
-from fnn.train._state import Batch, Make, Task, TaskError, TrainState, as_values, init_state, task_at
-from fnn.train._step import StepMetrics, epoch_rows, has_classes, train_chunk, train_step
+from fnn.train._state import Make, TrainState, as_values, init_state
+from fnn.train._step import StepMetrics, epoch_rows, train_chunk
 
 _CHUNK_STEPS = 100
-_CHECKED = 1000  # targets that are looked at together
 RESCALE_EXAMPLES = 256  # what `lsuv` measures variances on, at least
 
 
@@ -152,14 +152,7 @@ def fit(
     n = len(train.x)
     batch_size = n if batch_size == "all" else batch_size
     steps = -(-n // batch_size)
-    chunks = -(-steps // _CHUNK_STEPS)
-    chunk_steps = -(-steps // chunks)
-    if watch_every is not None:
-        check_range("watch_every", watch_every, at_least=1, integer=True)
-        watch_every = min(watch_every, chunk_steps)
-        chunk_steps = -(-chunk_steps // watch_every) * watch_every
-        chunks = -(-steps // chunk_steps)
-
+    chunks, chunk_steps, watch_every = _in_chunks(steps, watch_every)
     values = as_values(hyperparameters)
     key = jax.random.key(seed)
 
@@ -201,6 +194,20 @@ def fit(
                 if report is not None:
                     report(progress)
     return so_far
+
+
+def _in_chunks(steps: int, watch_every: int | None) -> tuple[int, int, int | None]:
+    """An epoch of so many steps as chunks of equal length, about 100 steps and a multiple of `watch_every`.
+
+    Returns:
+        How many chunks, their steps, and `watch_every`, which is at most those.
+    """
+    chunk_steps = -(-steps // -(-steps // _CHUNK_STEPS))
+    if watch_every is not None:
+        check_range("watch_every", watch_every, at_least=1, integer=True)
+        watch_every = min(watch_every, chunk_steps)
+        chunk_steps = -(-chunk_steps // watch_every) * watch_every
+    return -(-steps // chunk_steps), chunk_steps, watch_every
 
 
 def _ends(so_far: Fit, epochs: int, patience: int | None) -> int:
@@ -281,123 +288,6 @@ def spread_rows(examples: int, most: int) -> np.ndarray:
     """At most so many rows, evenly spread, since examples may be sorted by class."""
     count = min(examples, most)
     return np.arange(count) * examples // count
-
-
-def steps_of_run(examples: int, *, epochs: int, batch_size: int | Literal["all"]) -> int:
-    """How many steps `fit` takes in all, which is what a schedule over the whole run needs.
-
-    Raises:
-        ValueError: no epochs, or a batch that is empty or larger than the training examples.
-    """
-    check_range("epochs", epochs, at_least=1, integer=True)
-    if batch_size == "all":
-        return epochs
-    check_range("batch_size", batch_size, at_least=1, integer=True)
-    if batch_size > examples:
-        raise ValueError(
-            f'batch_size {batch_size} exceeds the {examples} training examples; "all" takes all of them'
-        )
-    return epochs * -(-examples // batch_size)
-
-
-def check_length(
-    examples: int, *, epochs: int, batch_size: int | Literal["all"], patience: int | None
-) -> int:
-    """`steps_of_run`, which a run that loses patience does not all take.
-
-    Raises:
-        ValueError: a length that is out of range.
-    """
-    check_optional("patience", patience, at_least=1, integer=True)
-    return steps_of_run(examples, epochs=epochs, batch_size=batch_size)
-
-
-def check_fit(
-    make: Make,
-    hyperparameters: Any,
-    data: Splits,
-    /,
-    *,
-    epochs: int,
-    batch_size: int | Literal["all"],
-    patience: int | None = None,
-) -> None:
-    """See that network, loss, hyperparameters and data fit together, without training anything.
-
-    Asked for every end of a search's space; that the data are sound, `check_splits` says once.
-    Hyperparameters are concrete here, so this is also where those out of range are found.
-
-    Raises:
-        ValueError: what does not fit.
-    """
-    x, y = data.train
-    check_length(len(x), epochs=epochs, batch_size=batch_size, patience=patience)
-    size = len(x) if batch_size == "all" else batch_size
-    classes = len(data.classes)
-
-    def run(key: Any, batch: Batch) -> Any:
-        state = init_state(make, hyperparameters, key, batch.x)
-        task = task_at(make, hyperparameters, state.step)
-        outputs, _ = task.net.apply(state.params, state.state, batch.x)
-        if has_classes(batch.y) and outputs.shape != (size, classes):
-            shape = f"({', '.join(['batch', *map(str, outputs.shape[1:])])})"
-            way_out = f"; sigmoid_cross_entropy of one score takes float targets {shape}"
-            raise ValueError(
-                f"the data has {classes} classes, so the network must end in (batch, {classes}) outputs, not "
-                f"{shape}{way_out if classes == 2 and outputs.size == size else ''}"
-            )
-        _check_metrics(task, outputs, batch.y)
-        return outputs, train_step(make, hyperparameters, state, batch)
-
-    shape: Any = jax.ShapeDtypeStruct
-    batch = Batch(
-        jax.eval_shape(to_float, shape((size, *x.shape[1:]), jnp.result_type(x))),
-        shape((size, *y.shape[1:]), jnp.result_type(y)),
-        shape((size,), bool),
-        Visit(shape((size,), jnp.int32), shape((), jnp.int32)),
-    )
-    outputs, _ = jax.eval_shape(run, jax.eval_shape(jax.random.key, 0), batch)
-    if not has_classes(y):
-        loss = task_at(make, hyperparameters, jnp.zeros((), jnp.int32)).loss
-        for where, part in (("training", data.train), ("validation", data.validation)):
-            _check_targets(loss, outputs, part.y, f"the {where} part")
-
-
-def _check_metrics(task: Task, outputs: Any, targets: Any) -> None:
-    """Say of metrics which one hides another, or measures something else than examples."""
-    names = [metric_name(metric) for metric in task.metrics]
-    for name, metric in zip(names, task.metrics, strict=True):
-        if names.count(name) > 1:
-            raise TaskError("metrics", f"two metrics have the name {name}, so one would hide the other")
-        if name == "loss" or (name == "accuracy" and not _is_own(metric)):
-            raise TaskError("metrics", f"a metric named {name} would hide the {name} of the run; rename it")
-        measured = metric(outputs, targets)
-        if measured.shape not in (targets.shape[:1], ()):
-            raise TaskError(
-                "metrics",
-                f"a metric returns one value per example, shape {targets.shape[:1]}, or one for all; "
-                f"{name} returns {measured.shape}",
-            )
-
-
-def _check_targets(loss: Any, outputs: Any, targets: Any, where: str) -> None:
-    """Say of float targets which one a loss of fnn does not take, as its NaN at outputs of 0 tells."""
-    if not _is_own(loss):
-        return
-    losses = jax.jit(lambda y: loss(jnp.zeros((len(y), *outputs.shape[1:]), outputs.dtype), y))
-    for first in range(0, len(targets), _CHECKED):
-        rows = np.resize(np.asarray(targets[first : first + _CHECKED]), (_CHECKED, *targets.shape[1:]))
-        bad = np.flatnonzero(np.isnan(losses(rows)))
-        if len(bad):
-            raise DataError(
-                f"the target of example {first + bad[0]} of {where}, {rows[bad[0]]}, is none that "
-                f"{getattr(loss, '__name__', 'the loss')} takes; see what its documentation asks of targets"
-            )
-
-
-def _is_own(function: Any) -> bool:
-    """Whether it is a function of fnn's, with settings bound to it or not."""
-    return getattr(unbound(function), "__module__", "").startswith("fnn.")
 
 
 def _check_finite(losses: np.ndarray, first_step: int, so_far: Fit, progress: Progress) -> None:

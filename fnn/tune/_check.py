@@ -15,7 +15,8 @@ from fnn.data import Examples, Splits, Visit, moments
 from fnn.data._split import check_splits
 from fnn.nn._layer import walk
 from fnn.optim import LookaheadState, check_gradients
-from fnn.train._fit import check_fit, start_shapes
+from fnn.train._check_fit import check_fit
+from fnn.train._fit import start_shapes
 from fnn.train._state import (
     Batch,
     Make,
