@@ -68,6 +68,13 @@ def partition(tree: Any, *patterns: str) -> tuple[Any, Any]:
     return select(tree, matches), select(tree, lambda path: not matches(path))
 
 
+def at_path(tree: Any, path: str) -> Any:
+    """The part of nested dicts at a path; `{}` where there is none, as of a layer without parameters."""
+    for name in path.split("/") if path else ():
+        tree = tree.get(name, {})
+    return tree
+
+
 def select(tree: Any, wanted: Callable[[str], bool]) -> Any:
     """The tree with None for each leaf whose path is not wanted."""
     return jax.tree_util.tree_map_with_path(lambda path, leaf: leaf if wanted(_name(path)) else None, tree)

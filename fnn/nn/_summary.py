@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from fnn._tree import at_path
 from fnn._types import Params
 from fnn.nn._layer import LayerLike, as_layer, as_shape, intermediates, walk
 
@@ -83,7 +84,9 @@ def summary(net: LayerLike, x: Any, /) -> Summary:
     outputs = jax.eval_shape(lambda *arguments: intermediates(net, *arguments), params, state, x)
     return Summary(
         x.shape,
-        tuple(_row(path, layer.kind, outputs[path].shape, _at(params, path)) for path, layer in walk(net)),
+        tuple(
+            _row(path, layer.kind, outputs[path].shape, at_path(params, path)) for path, layer in walk(net)
+        ),
     )
 
 
@@ -91,12 +94,6 @@ def _row(path: str, kind: str, output: tuple[int, ...], params: Params) -> Row:
     leaves = jax.tree.leaves(params)
     count = sum(math.prod(leaf.shape) for leaf in leaves)
     return Row(path, kind, output, count, sum(leaf.size * leaf.dtype.itemsize for leaf in leaves))
-
-
-def _at(params: Params, path: str) -> Params:
-    for name in path.split("/") if path else ():
-        params = params.get(name, {})
-    return params
 
 
 def _shape(shape: tuple[int, ...]) -> str:

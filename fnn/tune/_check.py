@@ -133,50 +133,49 @@ def check(
         numbers["gradients"] = _gradient_error(make, values, draws, _take(data.train, order[:4]))
 
     starts = jax.tree.map(_stacked, *draws)
-    start, by_layer = jax.tree.map(float, jax.device_get(_at_start(make, values, starts, batch)))
+    start, layers = jax.tree.map(float, jax.device_get(_at_start(make, values, starts, batch)))
+    in_order = dict(walk(task_at(make, values, jnp.zeros((), jnp.int32)).net))
+    layers = {path: layers[path] for path in in_order}
     numbers |= start
-    evidence["initial_loss"] = _about_the_loss(start)
-    evidence["penalty_size"] = (
-        f"the loss is {start['loss']:.3g}, with the penalty {start['loss_with_penalty']:.3g}"
+    evidence |= _about_the_start(
+        start, {path: layers[path]["deviation"] for path in hidden(in_order, draws[0].params)}
     )
-    net = task_at(make, values, jnp.zeros((), jnp.int32)).net
-    by_layer = {path: by_layer[path] for path, _ in walk(net)}  # in network order
-    spreads = {path: by_layer[path]["deviation"] for path in hidden(dict(walk(net)), draws[0].params)}
-    for id, worst in (("signal", min), ("signal_explodes", max)):
-        if spreads:
-            path = worst(spreads, key=spreads.__getitem__)
-            evidence[id] = f"a deviation of {spreads[path]:.3g} in {path}"
+
     losses, blank = jax.device_get(_range_test(make, values, draws[0], batches, 1.0))
     anneals = _anneals(hyperparameters) if anneals is None else anneals
     best = suggested(losses, anneals=anneals)
-    numbers |= rate_numbers(losses)
     says = f"{best:.3g} times the configured rate is suggested"
     if start["penalty_size"] > _SMALL_PENALTY:
         free, _ = jax.device_get(_range_test(make, values, draws[0], batches, 0.0))
         without = suggested(free, anneals=anneals)
-        if without != best:
-            says += f", without the penalty {without:.3g} times"
+        says += f", without the penalty {without:.3g} times" if without != best else ""
     evidence["rate_high"] = evidence["rate_low"] = says
+    size = len(data.train.x) if batch_size == "all" else batch_size
+    if size <= _LARGE_BATCH and not _looks_ahead(draws[0]):
+        numbers |= rate_numbers(losses)
     numbers["blank"] = float(np.nanmin(losses) / blank) if blank > 0 else math.nan
 
-    right, excess, factor = _learnt_by_heart(make, values, draws[0], sample)
-    numbers |= {"overfit": right, "overfit_loss": excess}
+    numbers["overfit"], numbers["overfit_loss"], factor = _learnt_by_heart(make, values, draws[0], sample)
     evidence["overfit"] = f"{len(sample.y)} examples, at {factor:g} times the configured rate"
-    tried = [(f, float(loss)) for f, loss in zip(RANGE, losses, strict=True) if not math.isnan(loss)]
-    stable = [f for f, loss in tried if loss < start["loss"]]
-    size = len(data.train.x) if batch_size == "all" else batch_size
-    if size > _LARGE_BATCH or _looks_ahead(draws[0]):
-        numbers["rate_high"] = numbers["rate_low"] = math.nan
+
+    tried = {f: float(loss) for f, loss in zip(RANGE, losses, strict=True) if not math.isnan(loss)}
+    stable = max((f for f, loss in tried.items() if loss < start["loss"]), default=math.nan)
     wanted = [id for id, check in CHECKS.items() if check.stage in ("data", "start")]
-    numbers = {id: numbers.get(id, math.nan) for id in wanted}
-    return Checked(
-        find_all(numbers, evidence),
-        tuple(factor for factor, _ in tried),
-        tuple(loss for _, loss in tried),
-        best,
-        max(stable, default=math.nan),
-        by_layer,
-    )
+    findings = find_all({id: numbers.get(id, math.nan) for id in wanted}, evidence)
+    return Checked(findings, tuple(tried), tuple(tried.values()), best, stable, layers)
+
+
+def _about_the_start(start: dict[str, float], spreads: dict[str, float]) -> dict[str, str]:
+    """The evidence in words, `spreads` being the deviations of the hidden layers."""
+    evidence = {
+        "initial_loss": _about_the_loss(start),
+        "penalty_size": f"the loss is {start['loss']:.3g}, with the penalty {start['loss_with_penalty']:.3g}",
+    }
+    for id, worst in (("signal", min), ("signal_explodes", max)):
+        if spreads:
+            path = worst(spreads, key=spreads.__getitem__)
+            evidence[id] = f"a deviation of {spreads[path]:.3g} in {path}"
+    return evidence
 
 
 def _looks_ahead(state: TrainState) -> bool:

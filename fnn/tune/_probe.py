@@ -6,9 +6,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from fnn._tree import at_path
 from fnn._types import Array
 from fnn.nn._layer import intermediates, walk
-from fnn.nn._summary import _at
 from fnn.ops._norm import per_channel
 from fnn.train._state import Make, TrainState, network_input, task_at
 from fnn.tune._start import shares
@@ -39,13 +39,13 @@ def probe(make: Make, hyperparameters: Any, state: TrainState, x: Any) -> dict[s
     distance = {}
     for path, layer in layers.items():
         if layer.kind == "batch_norm":
-            own = _at(state.params, path)
+            own = at_path(state.params, path)
             y = outputs[path]
             scale = jnp.where(own["scale"] == 0, jnp.nan, own["scale"])
             normal = (y - per_channel(own["bias"], y.ndim)) / per_channel(scale, y.ndim)
             axes = tuple(range(normal.ndim - 1))
             mean, deviation = normal.mean(axes), normal.std(axes)
-            running = _at(state.state, path)["var"] + _EPS
+            running = at_path(state.state, path)["var"] + _EPS
             wide = jnp.square(deviation) + _EPS / running
             each = jnp.square(mean) + jnp.square(jnp.log(wide) / 2)
             distance[path] = jnp.sqrt(jnp.nanmean(each))
