@@ -19,6 +19,13 @@ from fnn.train._state import over_steps
 Values = Mapping[str, Any]
 
 
+_PARTS = {
+    **{"model": "model", "loss": "loss", "penalties": "loss", "optimizer": "optimizer"},
+    **{"augment": "train", "metrics": "train"},
+}
+"""The fields of a config, and of its `Make`, that hold calls, each with where their paths begin."""
+
+
 @dataclass(frozen=True)
 class _Slot:
     """The place of a hyperparameter in the structure; its value comes by its path."""
@@ -139,47 +146,21 @@ def make_and_values(config: Config, steps: int) -> tuple[Make, dict[str, Any]]:
         config: a checked config.
         steps: the length of the run.
     """
-    whole = Make(
-        config.model,
-        config.loss,
-        config.penalties,
-        config.optimizer,
-        config.augment,
-        config.metrics,
-        config.freeze,
-        steps,
-    )
+    whole = Make(**{name: getattr(config, name) for name in _PARTS}, freeze=config.freeze, steps=steps)
     values: dict[str, Any] = {}
 
-    def part(value: Any, path: str, keep_schedules: bool) -> Any:
+    def slot(value: Any, path: str) -> _Slot | None:
         if isinstance(value, Number):
             values[path] = value.value
             return _Slot()
-        if isinstance(value, Calls):
-            return Calls(tuple((key, part(c, f"{path}.{key}", keep_schedules)) for key, c in value.items))
-        if isinstance(value, tuple):
-            return tuple(part(v, f"{path}.{place}", keep_schedules) for place, v in enumerate(value))
-        if not isinstance(value, Call):
-            return value
-        if functions()[value.function].kind == "schedule" and not keep_schedules:
+        if _is_schedule(value) and not path.startswith("optimizer."):
             values[path] = whole._build(value, {}, path)
             return _Slot()
-        arguments = [
-            (name, part(v, path if isinstance(v, Calls) else f"{path}.{name}", keep_schedules))
-            for name, v in value.arguments
-        ]
-        return Call(value.function, tuple(arguments))
+        return None
 
-    make = replace(
-        whole,
-        model=part(config.model, "model", False),
-        loss=part(config.loss, "loss", False),
-        penalties=part(config.penalties, "loss", False),
-        optimizer=part(config.optimizer, "optimizer", True),
-        augment=part(config.augment, "train", False),
-        metrics=part(config.metrics, "train", False),
-    )
-    return make, values
+    return replace(
+        whole, **{name: _rebuilt(getattr(config, name), _PARTS[name], slot) for name in _PARTS}
+    ), values
 
 
 def with_numbers(config: Config, make: Make, choose: Callable[[Any], Any]) -> Config:
@@ -191,21 +172,35 @@ def with_numbers(config: Config, make: Make, choose: Callable[[Any], Any]) -> Co
         choose: which of the values of a schedule over the run is taken, such as `max`.
     """
 
-    def number(value: Any) -> Any:
-        if isinstance(value, Calls):
-            return Calls(tuple((key, number(call)) for key, call in value.items))
-        if isinstance(value, tuple):
-            return tuple(map(number, value))
-        if not isinstance(value, Call):
-            return value
-        if functions()[value.function].kind == "schedule":
-            schedule = make._build(value, {}, "")  # its end-points are numbers still
-            steps = np.arange(0, make.steps + 1, max(1, make.steps // 200))
-            return Number(choose(over_steps(schedule, steps).tolist()))
-        return Call(value.function, tuple((name, number(argument)) for name, argument in value.arguments))
+    def number(value: Any, path: str) -> Number | None:
+        if not _is_schedule(value):
+            return None
+        schedule = make._build(value, {}, path)  # its end-points are numbers still
+        steps = np.arange(0, make.steps + 1, max(1, make.steps // 200))
+        return Number(choose(over_steps(schedule, steps).tolist()))
 
-    parts = ("model", "loss", "penalties", "optimizer", "augment", "metrics")
-    return replace(config, **{name: number(getattr(config, name)) for name in parts})
+    return replace(config, **{name: _rebuilt(getattr(config, name), _PARTS[name], number) for name in _PARTS})
+
+
+def _is_schedule(value: Any) -> bool:
+    return isinstance(value, Call) and functions()[value.function].kind == "schedule"
+
+
+def _rebuilt(value: Any, path: str, change: Callable[[Any, str], Any]) -> Any:
+    """A tree of calls in which `change(value, path)` stands for each value of which it is not None."""
+    if (changed := change(value, path)) is not None:
+        return changed
+    if isinstance(value, Calls):
+        return Calls(tuple((key, _rebuilt(call, f"{path}.{key}", change)) for key, call in value.items))
+    if isinstance(value, tuple):
+        return tuple(_rebuilt(member, f"{path}.{place}", change) for place, member in enumerate(value))
+    if not isinstance(value, Call):
+        return value
+    arguments = [
+        (name, _rebuilt(argument, path if isinstance(argument, Calls) else f"{path}.{name}", change))
+        for name, argument in value.arguments
+    ]
+    return Call(value.function, tuple(arguments))
 
 
 def numbers_at(values: Values, step: int) -> dict[str, float]:
