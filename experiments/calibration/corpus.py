@@ -24,7 +24,8 @@ from fnn.tune._check import BATCH, DRAWS, OVERFIT_FACTORS, rate_numbers, short_b
 from fnn.tune._curve import Curves, in_pieces, of_curves, of_watched
 from fnn.tune._data import of_data, same_class
 from fnn.tune._probe import probe
-from fnn.tune._start import at_start, overfit, range_test
+from fnn.tune._short_runs import overfit, range_test
+from fnn.tune._start import at_start
 
 RATES = 20
 SEEDS = (0, 1)

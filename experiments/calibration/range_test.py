@@ -24,7 +24,7 @@ from fnn.run._check import check_config
 from fnn.run._prepare import prepare
 from fnn.run._read import read
 from fnn.train._state import as_values
-from fnn.tune._start import scaled_optimizer
+from fnn.tune._short_runs import scaled_optimizer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SIZES = {  # training examples (a cut of Fashion-MNIST), epochs, seeds

@@ -30,15 +30,9 @@ from fnn.train._state import (
 from fnn.train._step import has_classes
 from fnn.tune._data import of_data
 from fnn.tune._finding import Finding, find_all
-from fnn.tune._start import (
-    RANGE,
-    at_start,
-    hidden,
-    in_full_precision,
-    overfit,
-    range_test,
-    without_noise,
-)
+from fnn.tune._networks import in_full_precision, without_noise
+from fnn.tune._short_runs import RANGE, overfit, range_test
+from fnn.tune._start import at_start, hidden
 from fnn.tune._table import CHECKS
 
 DRAWS = 8  # of the initial values

@@ -12,18 +12,16 @@ from jax import lax
 from fnn._tree import combine, paths
 from fnn._types import Array, Key, Params
 from fnn.nn import Layer
-from fnn.nn._layer import _serial as series
-from fnn.nn._layer import apply_watched, as_layer, walk
-from fnn.optim import Optimizer, accuracy, apply_updates, global_norm
-from fnn.train._state import Batch, Make, Task, TrainState, network_input, task_at
-from fnn.train._step import has_classes, train_step
+from fnn.nn._layer import apply_watched, walk
+from fnn.optim import Optimizer, apply_updates, global_norm
+from fnn.train._state import Make, Task, TrainState, network_input, task_at
+from fnn.train._step import has_classes
+from fnn.tune._networks import without_noise
 
 RECTIFIERS = ("relu", "relu6")
 TAILS: dict[str, tuple[float, float]] = {"sigmoid": (0.02, 0.98), "tanh": (-0.96, 0.96)}
 """Beyond these outputs the slope is below a tenth of its largest."""
 
-RANGE = tuple(10.0 ** (power / 2) for power in range(-6, 7))
-"""The factors of the configured rate that the range test knows: 10⁻³ to 10³ by half powers of ten."""
 _MEMORY_STEPS = 100
 
 
@@ -107,11 +105,14 @@ def _one_start(
         "penalty_sign": jnp.where(has_penalty, jnp.diff(sizes).min() / jnp.abs(loss), jnp.nan),
         "penalty_size": jnp.where(has_penalty, global_norm(pull) / global_norm(grads), jnp.nan),
         "zero_gradient": _share(
-            [jnp.logical_not(jnp.any(g != 0) & jnp.all(jnp.isfinite(g))) for g in _leaves(later)]
+            [jnp.logical_not(jnp.any(g != 0) & jnp.all(jnp.isfinite(g))) for g in jax.tree.leaves(later)]
         ),
         "frozen": jnp.asarray(_size(frozen) / max(1, _size(state.params))),
         "state_updates": _share(
-            [jnp.any(old != new) for old, new in zip(_leaves(state.state), _leaves(after), strict=True)]
+            [
+                jnp.any(old != new)
+                for old, new in zip(jax.tree.leaves(state.state), jax.tree.leaves(after), strict=True)
+            ]
         ),
         "noise": _noise(task.net, quiet, state, x, outputs),
         **signal,
@@ -283,183 +284,9 @@ def _thinned(leaf: Array) -> Array:
 def _along(updates: Params, grads: Params) -> Array:
     """How far updates go down a gradient."""
     return sum(
-        (jnp.vdot(u, -g) for u, g in zip(_leaves(updates), _leaves(grads), strict=True)), jnp.zeros(())
+        (jnp.vdot(u, -g) for u, g in zip(jax.tree.leaves(updates), jax.tree.leaves(grads), strict=True)),
+        jnp.zeros(()),
     )
-
-
-def range_test(
-    make: Make, hyperparameters: Any, state: TrainState, batches: Batch, pull: Array | float = 1.0
-) -> tuple[Array, Array]:
-    """The loss that a short run reaches at each of several learning rates, as one program.
-
-    Whole powers of ten come first, then the half powers beside the best of them; at last the best of all
-    runs on blank inputs.
-
-    Args:
-        make, hyperparameters, state, batches, pull: see `trained_for`.
-
-    Returns:
-        The mean loss of the last quarter of the steps for each factor of `RANGE`, infinite where it is no
-        number and NaN where the factor was not tried; and that on blank inputs.
-    """
-    whole, blank = len(RANGE[::2]), len(RANGE[::2]) + 2
-
-    def turn(losses: Array, number: Array) -> tuple[Array, Array]:
-        low = jnp.where(jnp.isnan(losses), jnp.inf, losses)
-        beside = 2 * low[::2].argmin() + jnp.where(number == whole, -1, 1)
-        place = jnp.select([number < whole, number < blank], [2 * number, beside], low.argmin())
-        place = place.clip(0, len(RANGE) - 1)
-        x = jnp.where(number == blank, jnp.zeros((), batches.x.dtype), batches.x)
-        run = trained_for(make, hyperparameters, jnp.array(RANGE)[place], state, batches._replace(x=x), pull)
-        last = run[-(len(run) // 4) :].mean()
-        last = jnp.where(jnp.isfinite(last), last, jnp.inf)
-        return jnp.where(number == blank, losses, losses.at[place].set(last)), last
-
-    losses, reached = lax.scan(turn, jnp.full(len(RANGE), jnp.nan), jnp.arange(blank + 1))
-    return losses, reached[-1]
-
-
-def trained_for(
-    make: Make,
-    hyperparameters: Any,
-    factor: Array | float,
-    state: TrainState,
-    batches: Batch,
-    pull: Array | float = 1.0,
-) -> Array:
-    """The training loss of each of a few steps, without penalty, with all updates `factor` times as large.
-
-    Args:
-        make, hyperparameters: see `fnn.fit`; numbers, no schedules.
-        factor: of the learning rate.
-        state: before the first step.
-        batches: raw examples, each leaf with an axis (steps, batch, …).
-        pull: a factor of the penalties that are trained on.
-
-    Returns:
-        (steps,).
-    """
-
-    def scaled(values: Any) -> Task:
-        task = Task(*make(values))
-        penalties = tuple(lambda params, own=own: pull * own(params) for own in task.penalties)
-        return task._replace(optimizer=scaled_optimizer(task.optimizer, factor), penalties=penalties)
-
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Array]:
-        state, metrics = train_step(scaled, hyperparameters, state, batch)
-        return state, metrics.loss
-
-    return lax.scan(step, state, batches)[1]
-
-
-def overfit(
-    make: Make,
-    hyperparameters: Any,
-    factor: Array | float,
-    state: TrainState,
-    examples: Any,
-    *,
-    steps: int = 300,
-) -> tuple[Array, Array]:
-    """Train on a few examples alone, without penalties, dropout and augmentation, until they are learnt.
-
-    Args:
-        make, hyperparameters, factor, state: see `trained_for`.
-        examples: raw, `(x, y)` by name.
-        steps: at most.
-
-    Returns:
-        The accuracy at the end (NaN without classes), and how far the mean loss is above the lowest that any
-        outputs have: with label smoothing that is not 0. Without classes it is relative to the loss at the
-        start, and NaN where the loss fell below what was taken for the lowest.
-    """
-    task = task_at(make, hyperparameters, state.step)
-    net, optimizer = without_noise(task.net), scaled_optimizer(task.optimizer, factor)
-    x, y = network_input(examples.x, state.moments), examples.y
-    frozen, trained = task.cut(state.params)
-
-    def apply(trained: Params) -> Array:
-        return net.apply(combine(frozen, trained), state.state, x, train=True, key=state.key)[0]
-
-    floor = _lowest_loss(task, jax.eval_shape(apply, trained), y)
-    unit: Array | float = 1.0
-    if not has_classes(y):
-        unit = jnp.maximum(jnp.abs(task.loss(apply(trained), y).mean() - floor), 1e-9)
-
-    def loss(trained: Params) -> tuple[Array, Array]:
-        outputs = apply(trained)
-        right = accuracy(outputs, y).mean() if has_classes(y) else jnp.asarray(jnp.nan)
-        return task.loss(outputs, y).mean(), right
-
-    def unfinished(carry: tuple) -> Array:
-        count, _, _, excess, right = carry
-        return (count < steps) & ~((excess <= 0.005) & ~(right < 1))
-
-    def step(carry: tuple) -> tuple:
-        count, trained, opt_state, _, _ = carry
-        (value, right), grads = jax.value_and_grad(loss, has_aux=True)(trained)
-        updates, opt_state = optimizer.update(grads, opt_state, trained)
-        return count + 1, apply_updates(trained, updates), opt_state, (value - floor) / unit, right
-
-    nothing = jnp.asarray(jnp.inf, jnp.float32)
-    start = (0, trained, optimizer.init(trained), nothing, jnp.zeros((), jnp.float32))
-    *_, excess, right = lax.while_loop(unfinished, step, start)
-    excess = jnp.where(jnp.isnan(excess), jnp.inf, excess)
-    return right, excess if has_classes(y) else jnp.where(excess < -0.01, jnp.nan, excess)
-
-
-def _lowest_loss(task: Task, outputs: Any, y: Array) -> Array:
-    """The mean loss of the best outputs of this shape: those that favour each right class by the same number.
-
-    Where targets are probabilities, their logarithms are the best logits of a softmax; else the lowest is 0.
-    """
-    if not has_classes(y):
-        if y.shape != outputs.shape or y.ndim < 2 or y.shape[-1] < 2:
-            return jnp.zeros(())
-        are_shares = jnp.all(y >= 0) & jnp.allclose(y.sum(-1), 1, atol=1e-4)
-        # Logits of a softmax, of a sigmoid, and the shares themselves: the loss tells which it wants.
-        best = (jnp.log(y + 1e-9), jnp.log(y + 1e-9) - jnp.log(1 - y + 1e-9), y)
-        lowest = jnp.min(jnp.stack([task.loss(outputs, y).mean() for outputs in best]))
-        return jnp.where(are_shares, lowest, 0.0)
-    right = jax.nn.one_hot(y, outputs.shape[-1], dtype=outputs.dtype)
-    sizes = (1, 2, 3, 4, 5, 6, 8, 10, 15, 30, 60)
-    # Below 0 only where the outputs are none that the network can have, such as log-probabilities of 60.
-    return jnp.maximum(0, jnp.min(jnp.stack([task.loss(size * right, y).mean() for size in sizes])))
-
-
-def scaled_optimizer(optimizer: Optimizer, factor: Array | float) -> Optimizer:
-    """The same optimizer with every update times a factor: as if all its learning rates were.
-
-    Not so for what is no step along a gradient, such as the projection of `max_norm`.
-    """
-
-    def update(grads: Params, state: Any, params: Params) -> tuple[Params, Any]:
-        updates, state = optimizer.update(grads, state, params)
-        return jax.tree.map(lambda u: (u * factor).astype(u.dtype), updates), state
-
-    return Optimizer(optimizer.init, update)
-
-
-def without_noise(net: Any) -> Layer:
-    """The same network without its dropout layers; the very same where it has none."""
-    net = as_layer(net)
-    if "dropout" in net.kind:
-        return as_layer(_identity)
-    if not any("dropout" in layer.kind for _, layer in walk(net)):
-        return net
-    return net.with_each(without_noise)
-
-
-def in_full_precision(net: Layer) -> Layer:
-    """The same network without `mixed_precision`, which would round what is computed in float64."""
-    if not net.is_container:
-        return net
-    whole = net.with_each(in_full_precision)
-    return series(whole.children, name=net.name) if net.kind == "mixed_precision" else whole
-
-
-def _identity(x: Array) -> Array:
-    return x
 
 
 def _two(stacked: Any) -> tuple[Any, Any]:
@@ -467,12 +294,8 @@ def _two(stacked: Any) -> tuple[Any, Any]:
     return jax.tree.map(lambda leaf: leaf[0], stacked), jax.tree.map(lambda leaf: leaf[1], stacked)
 
 
-def _leaves(tree: Any) -> list[Array]:
-    return jax.tree.leaves(tree)
-
-
 def _size(tree: Any) -> int:
-    return sum(leaf.size for leaf in _leaves(tree))
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def _share(truths: list[Array]) -> Array:

@@ -10,16 +10,9 @@ import pytest
 
 import fnn
 from fnn.train import Batch
-from fnn.tune._start import (
-    RANGE,
-    _of_optimizer,
-    _thinned,
-    at_start,
-    overfit,
-    range_test,
-    trained_for,
-    without_noise,
-)
+from fnn.tune._networks import without_noise
+from fnn.tune._short_runs import RANGE, overfit, range_test, trained_for
+from fnn.tune._start import _of_optimizer, _thinned, at_start
 
 KEY = jax.random.key(0)
 RANDOM = np.random.default_rng(0)
