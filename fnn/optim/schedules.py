@@ -242,8 +242,13 @@ def _cosine(
     warmup_steps = jnp.round(warmup * steps)
     rising = peak * (t + 1) / jnp.maximum(warmup_steps, 1)
     progress = jnp.clip((t - warmup_steps) / jnp.maximum(steps - warmup_steps, 1), 0, 1)
-    falling = end + (peak - end) * (1 + jnp.cos(jnp.pi * progress)) / 2
+    falling = _half_cosine(peak, end, progress)
     return jnp.where(t < warmup_steps, rising, jnp.where(t < steps, falling, end))
+
+
+def _half_cosine(first: float | Array, last: Array, progress: Array) -> Array:
+    """From the first value to the last as progress goes from 0 to 1, flat at both ends."""
+    return last + (first - last) * (1 + jnp.cos(jnp.pi * progress)) / 2
 
 
 def warm_restarts(
@@ -298,7 +303,7 @@ def _warm_restarts(
     i = jnp.floor(jnp.where(grows, jnp.log1p(periods * growth) / jnp.log1p(growth), periods))
     i += jnp.where(t >= restart(i + 1), 1, jnp.where(t < restart(i), -1, 0))  # what rounding has shifted
     progress = (t - restart(i)) / jnp.maximum(restart(i + 1) - restart(i), 1)
-    return end + (peak - end) * (1 + jnp.cos(jnp.pi * progress)) / 2
+    return _half_cosine(peak, end, progress)
 
 
 def one_cycle(
@@ -363,8 +368,7 @@ def _one_cycle(
     length = jnp.where(rises, warmup_steps, steps - warmup_steps)
     progress = jnp.clip(jnp.abs(t - warmup_steps) / jnp.maximum(length, 1), 0, 1)  # 0 at the peak, 1 far off
     progress = jnp.where(t < steps, progress, 1)  # also where all of it is warm-up
-    factor = jnp.where(rises, start, end)
-    return peak * (factor + (1 - factor) * (1 + jnp.cos(jnp.pi * progress)) / 2)
+    return peak * _half_cosine(1.0, jnp.where(rises, start, end), progress)
 
 
 def linear_warmup(after: Hyperparameter, steps: int, warmup: Hyperparameter = 0.1) -> Schedule:
