@@ -98,6 +98,13 @@ def layer(
 ) -> Layer:
     """A layer without state or randomness, from `apply(params, x)` and `init(key, x)`.
 
+    Args:
+        kind: gives the automatic names, scale_1, scale_2, … for "scale".
+        apply: the output for an input x with its batch axis.
+        init: the parameters for an input of this shape and dtype; without it there are none.
+        name: in place of the automatic one.
+        window: see `Layer`.
+
     >>> import jax.numpy as jnp
     >>> def init(key, x):
     ...     return {"factor": jnp.ones(())}
@@ -370,6 +377,11 @@ def intermediates(
     mask: Array | None = None,
 ) -> dict[str, Array]:
     """The output of every layer, by path: `{"conv_1": …, "relu_1": …, …}`.
+
+    Args:
+        net, params, state: a network and what its `init` returned.
+        x: an input with its batch axis.
+        train, key, mask: as `apply` takes them.
 
     Works under `jit`, `vmap` and `eval_shape`; under `jit` the result comes back sorted by path, as every
     dict does.

@@ -38,8 +38,22 @@ def train_step(
         w ← w + update(∇ [ (1/|Ω|) Σ_{i∈Ω} l(yᵢ, f_w(xᵢ)) + Σ penalties(w) ])
 
     Written for the whole batch Ω; under a mesh the batch is cut over its `data` axis. Hyperparameters are
-    evaluated at `state.step`, and everything drawn at random is addressed by that number. A
-    `watched` step also measures its gradient and its update, see `Watched`.
+    evaluated at `state.step`, and everything drawn at random is addressed by that number.
+
+    Args:
+        make: `make(hyperparameters) -> (net, loss, optimizer)` or a `Task`, called inside the trace.
+        hyperparameters: a pytree of numbers and schedules, as `make` takes it.
+        state: of the run before the step, see `init_state`.
+        batch: N examples, of which those whose `mask` is False count nowhere.
+        watched: whether the step also measures its gradient and its update, see `Watched`.
+
+    Returns:
+        The state after the step, and what was measured before its update, in training mode.
+
+    Raises:
+        TypeError: a `make` that returns something else.
+        ValueError: a loss that does not return (N,); two augmentations that mix the batch; one that asks for
+            a `visit` which the batch lacks.
     """
     task = task_at(make, hyperparameters, state.step)
     key = jax.random.fold_in(fold_name(state.key, "step"), state.step)
