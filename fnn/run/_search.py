@@ -37,7 +37,8 @@ from fnn.run._report import write_search_report
 from fnn.run._search_display import SearchDisplay, show_search
 from fnn.run._search_figures import draw_search
 from fnn.run._settings import SearchSettings, search_settings
-from fnn.run._train import Stopped, signals, train
+from fnn.run._signals import Stopped, signals
+from fnn.run._train import train
 from fnn.run._trials import Records, as_outcome, last_lines, read_trials
 from fnn.tune import Outcome, Space, Trial
 from fnn.tune._engine import Engine, JournalError, structures_checked

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
@@ -42,6 +39,7 @@ from fnn.run._prepare import Prepared, prepare, prepare_again
 from fnn.run._progress import Display, results_table
 from fnn.run._read import read
 from fnn.run._report import write_report
+from fnn.run._signals import Stopped, signals
 from fnn.train._evaluate import score
 from fnn.train._state import as_values
 
@@ -50,15 +48,6 @@ _SAVE_EVERY = 60.0  # seconds between two checkpoints of a long run
 _predict = jax.jit(fnn.predict, static_argnums=0)
 _score = jax.jit(score, static_argnums=0)
 _confusion_matrix = jax.jit(fnn.confusion_matrix)
-
-
-class Stopped(Exception):
-    """A signal asked the run to stop; raised at the border of a chunk."""
-
-    def __init__(self, number: int) -> None:
-        """Keep the number of the signal."""
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.exit_code = 128 + number
 
 
 def train_path(path: str, overrides: tuple[str, ...], console: Console) -> int:
@@ -260,28 +249,6 @@ def _fit(
             problem = f"{error.filename or directory} cannot be written: {error.strerror}"
             return fit, f"{problem}; fnn train {directory} goes on when it can", 1
     return fit, "", 0
-
-
-@contextmanager
-def signals() -> Iterator[list[int]]:
-    """Collect the first SIGINT or SIGTERM instead of dying of it; a second one is obeyed at once."""
-    received: list[int] = []
-    previous: dict[int, Any] = {}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        restore()
-
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        restore()
 
 
 def _results(

@@ -16,7 +16,7 @@ import orbax.checkpoint as ocp
 
 from fnn.run._config import ConfigError
 from fnn.run._directory import finite, with_nan, write_json
-from fnn.run._train import Stopped
+from fnn.run._signals import Stopped
 from fnn.tune import Journal, Outcome, Trial
 from fnn.tune._engine import outcome_of
 from fnn.tune._populations import Population

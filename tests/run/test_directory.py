@@ -15,7 +15,7 @@ from run_cases import SMALL, changed
 import fnn
 from fnn.run._config import ConfigError, check
 from fnn.run._directory import choose, create, environment, load_checkpoint, save_checkpoints, write_json
-from fnn.run._train import signals
+from fnn.run._signals import signals
 
 
 @pytest.fixture(autouse=True)
