@@ -2,7 +2,8 @@
 
 from fnn.nn._conv import conv, conv_output_size, conv_transpose, depthwise_conv
 from fnn.nn._dropout import alpha_dropout, dropout, spatial_dropout
-from fnn.nn._layer import Layer, LayerError, LayerLike, intermediates, layer, residual, serial
+from fnn.nn._intermediates import intermediates
+from fnn.nn._layer import Layer, LayerError, LayerLike, layer, residual, serial
 from fnn.nn._linear import linear
 from fnn.nn._locally_connected import locally_connected
 from fnn.nn._lsuv import lsuv

@@ -9,7 +9,8 @@ import jax
 
 from fnn._tree import at_path
 from fnn._types import Params
-from fnn.nn._layer import LayerLike, as_layer, as_shape, intermediates, walk
+from fnn.nn._intermediates import intermediates
+from fnn.nn._layer import LayerLike, as_layer, as_shape, walk
 
 
 class Row(NamedTuple):

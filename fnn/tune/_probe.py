@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from fnn._tree import at_path
 from fnn._types import Array
-from fnn.nn._layer import intermediates, walk
+from fnn.nn._intermediates import intermediates
+from fnn.nn._layer import walk
 from fnn.ops._norm import per_channel
 from fnn.train._state import Make, TrainState, network_input, task_at
 from fnn.tune._start import shares
