@@ -248,8 +248,9 @@ def _on_each_device(function: Convolution, images: int) -> Convolution:
 
     Left to XLA, the loop over blocks of images would run over the whole batch on every device.
     """
-    parts = jax.sharding.get_abstract_mesh().shape.get("data", 1)
-    if parts == 1 or images % parts:
+    mesh = jax.sharding.get_abstract_mesh()
+    parts = mesh.shape.get("data", 1)
+    if parts == 1 or images % parts or "data" in mesh.manual_axes:  # it has its own part already
         return function
     cut, whole = PartitionSpec("data"), PartitionSpec()
     return jax.shard_map(function, in_specs=(cut, whole), out_specs=cut, axis_names={"data"}, check_vma=False)

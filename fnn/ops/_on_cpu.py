@@ -48,7 +48,7 @@ def _backward(window: Window, inputs: tuple[Array, Array], dy: Array) -> tuple[A
     x, kernel = inputs
     d_kernel = _form(x, kernel, window).kernel_gradient(x, dy, kernel, window)
     if _convolves_back(x, dy, kernel, window):
-        return _convolve(dy, _back_to_front(kernel, x.shape[-1]), window.reversed), d_kernel
+        return on_cpu(dy, _back_to_front(kernel, x.shape[-1]), window.reversed), d_kernel
     form = DEPTHWISE if _depthwise(x, kernel) else IM2COL
     return form.input_gradient(x, dy, kernel, window), d_kernel
 

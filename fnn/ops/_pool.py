@@ -162,7 +162,8 @@ def _pooling_window(x: Array, size: Sizes, stride: Sizes | None, padding: Paddin
 
 def _for_sums(x: Array) -> tuple[Array, jnp.dtype]:
     """The values in float32 or wider, to be added up, and the dtype that their mean comes back in."""
-    return at_least_float32(x), jnp.result_type(x.dtype, float)
+    dtype = jnp.result_type(x.dtype, float)
+    return at_least_float32(x.astype(dtype)), dtype
 
 
 def _lowest(x: Array) -> float:

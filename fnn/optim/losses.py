@@ -5,6 +5,7 @@ The mean over a batch is left to the caller, who may want weights or a mask.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -278,7 +279,8 @@ def huber(predictions: Array, targets: Array, /, *, delta: Hyperparameter = 1.0)
     Args:
         predictions: shape (N, ...).
         targets: the same shape.
-        delta: δ, where the line begins, in the unit of the targets; above 0.
+        delta: δ, where the line begins, in the unit of the targets; above 0 and
+            finite.
 
     Returns:
         Shape (N,), float32 or wider, in the squared unit of the targets. The gradient of an element is its
@@ -298,7 +300,7 @@ def huber(predictions: Array, targets: Array, /, *, delta: Hyperparameter = 1.0)
         >>> huber(jnp.array([0.5, 3.0]), jnp.zeros(2)).tolist()
         [0.125, 2.5]
     """
-    delta = _scalar("delta", delta, above=0)
+    delta = _scalar("delta", delta, above=0, below=math.inf)
     y, t = _alike("predictions", predictions, targets)
     size = jnp.abs(y - t)
     near = jnp.where(size < delta, size, delta)  # nothing large is squared

@@ -96,7 +96,7 @@ def max_norm_update(
     def rule(update: Array, x: Array) -> Array:
         w = x + update
         norm = root(jnp.sum(w**2, axis=range(w.ndim - 1), keepdims=True))
-        return w * (limit / jnp.maximum(norm, limit)) - x
+        return w * (1 / jnp.maximum(norm / limit, 1)) - x
 
     return update_matching(rule, updates, params, pattern), ProjectionState(state.count + 1)
 

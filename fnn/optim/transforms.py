@@ -164,7 +164,7 @@ def clip_by_global_norm_update(
     grads: Updates, state: ClipState, /, *, max_norm: float | Array
 ) -> tuple[Updates, ClipState]:
     """One step of `clip_by_global_norm`, with its hyperparameter given as a number."""
-    shrink = max_norm / jnp.maximum(global_norm(grads), max_norm)
+    shrink = 1 / jnp.maximum(global_norm(grads) / max_norm, 1)
     (updates,) = leafwise(lambda g: (g * shrink,), grads)
     return updates, ClipState(state.count + 1)
 

@@ -174,6 +174,7 @@ LARGE_CONV = [
     Conv("large_channels_stride_2", (11, 14, 14, 64), (3, 3, 64, 32), pads=((0, 1), (0, 1)), stride=2),
     Conv("large_channels_1x1", (57, 14, 14, 96), (1, 1, 96, 48)),
     Conv("large_depthwise", (77, 14, 14, 8), (3, 3, 1, 16), pads=((1, 1), (1, 1)), groups=8),
+    Conv("large_groups_of_one_feature", (2, 9, 9, 16), (3, 3, 8, 2), pads=((1, 1), (1, 1)), groups=2),
     Conv("large_kernel_7x7_stride_2", (8, 31, 31, 3), (7, 7, 3, 16), padding="VALID", stride=2),
     Conv("large_asymmetric", (19, 20, 20, 16), (3, 3, 16, 16), ((0, 3), (4, 1)), ((0, 3), (4, 1))),
 ]

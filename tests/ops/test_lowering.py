@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from fnn import ops
@@ -84,6 +85,16 @@ def test_accelerators_use_their_own_convolution(platform):
     kernel, x = jnp.zeros((3, 3, 4, 8)), jnp.zeros((2, 6, 6, 4))
     exported = jax.export.export(jax.jit(ops.conv), platforms=[platform])(x, kernel)
     assert "stablehlo.convolution" in exported.mlir_module()
+
+
+@pytest.mark.parametrize("axis", ["data", "other"])
+def test_within_a_shard_map_of_ones_own_a_device_convolves_its_part(axis):
+    x = jax.random.normal(jax.random.key(0), (4, 6, 6, 2))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 2, 4))
+    mesh = jax.make_mesh((2,), (axis,), axis_types=(jax.sharding.AxisType.Auto,))
+    cut = jax.P(axis)
+    parts = jax.shard_map(ops.conv, mesh=mesh, in_specs=(cut, jax.P()), out_specs=cut, check_vma=False)
+    np.testing.assert_allclose(jax.jit(parts)(x, kernel), ops.conv(x, kernel), atol=1e-5)
 
 
 @pytest.mark.cpu

@@ -331,3 +331,10 @@ def test_a_window_that_sees_only_padding_is_refused(pool, padding):
 def test_the_largest_of_what_are_no_real_numbers_is_refused(pool, dtype):
     with pytest.raises(TypeError, match=f"the largest of numbers is wanted, not of {jnp.dtype(dtype)}; take"):
         pool(jnp.ones((1, 4, 4, 1), dtype))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_integers_are_averaged_in_the_width_that_comes_back(stride, x64):
+    x = jnp.full((1, 4, 4, 1), 2**24 + 1, jnp.int64)  # not a float32
+    assert (ops.avg_pool(x, window=2, stride=stride) == 2**24 + 1).all()
+    assert (ops.adaptive_avg_pool(x, size=3) == 2**24 + 1).all()

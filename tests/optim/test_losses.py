@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -450,6 +451,8 @@ def test_a_margin_or_delta_out_of_range_or_a_schedule_is_refused() -> None:
         optim.multiclass_hinge(scores, y, margin=schedule)
     with pytest.raises(ValueError, match=r"delta must be above 0, not 0\.0"):
         optim.huber(numbers, numbers, delta=0.0)
+    with pytest.raises(ValueError, match="delta must be above 0 and below inf, not inf"):
+        optim.huber(numbers, numbers, delta=math.inf)
     with pytest.raises(TypeError, match="delta must be a number or a scalar array here, not a schedule"):
         optim.huber(numbers, numbers, delta=schedule)
 

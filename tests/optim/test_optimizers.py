@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -339,6 +340,8 @@ def test_clipping_keeps_short_gradients_shortens_long_ones_and_leaves_zero() -> 
     assert jax.tree.map(float, clip.update(long, state)[0]) == {"a": 6.0, "b": 8.0}
     zero = jax.tree.map(jnp.zeros_like, tree)
     assert jax.tree.map(float, clip.update(zero, state)[0]) == {"a": 0.0, "b": 0.0}
+    never = optim.clip_by_global_norm(math.inf)
+    assert jax.tree.map(float, never.update(long, state)[0]) == {"a": 12.0, "b": 16.0}
 
 
 def test_the_clip_follows_a_schedule() -> None:

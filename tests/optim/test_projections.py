@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -49,6 +50,11 @@ def test_the_bound_may_follow_a_schedule_and_other_patterns() -> None:
         updates, state = optimizer.update(jax.tree.map(jnp.zeros_like, params), state, params)
         assert optim.apply_updates(params, updates)["a"]["bias"].tolist() == [bound]
         assert updates["b"].tolist() == [0.0]
+
+
+def test_a_bound_of_infinity_is_none() -> None:
+    params = {"kernel": jnp.array([[3.0], [4.0]])}
+    np.testing.assert_array_equal(project(optim.max_norm(math.inf), params)["kernel"], params["kernel"])
 
 
 def test_norms_of_many_float16_weights_are_summed_in_float32() -> None:
