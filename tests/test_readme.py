@@ -27,6 +27,7 @@ def test_python_examples_run_in_order():
             exec(block, scope)
     assert scope["result"].history[-1]["validation_accuracy"] > 0.9
     assert scope["logits"].shape == (32, 10)
+    assert scope["fitted"].history[-1]["validation_loss"] < 1
 
 
 def test_the_configs_are_valid():

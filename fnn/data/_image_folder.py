@@ -45,7 +45,7 @@ def image_folder(path: str, test: float = 0.2) -> Dataset:
                 f"the class folder {min(names)!r} is in only one of train and test of {root}; both must have "
                 "the same classes"
             )
-    x = _stack([file for part in parts for files in part.values() for file in files])
+    x = read_images([file for part in parts for files in part.values() for file in files])
     y = [label for part in parts for label, files in enumerate(part.values()) for _ in files]
     examples = Examples(x, np.array(y, np.int32))
     if len(parts) == 2:
@@ -102,7 +102,7 @@ def _visible(folder: Path) -> list[Path]:
         raise DataError(f"the folder {folder} cannot be read: {error.strerror}") from error
 
 
-def _stack(files: Sequence[Path]) -> np.ndarray:
+def read_images(files: Sequence[Path]) -> np.ndarray:
     """The images as one array, (N, H, W, 1) or (N, H, W, 3) uint8."""
     images: list[np.ndarray] = []
     for file, image in zip(files, _read(files), strict=True):

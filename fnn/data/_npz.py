@@ -58,6 +58,21 @@ def npz(path: str, test: float = 0.2) -> Dataset:
     return checked(train, held_out, classes, file.stem)
 
 
+def read_inputs(file: Path) -> np.ndarray:
+    """The array x of a file alone, as `npz` takes it, for a network that has been trained.
+
+    Raises:
+        DataError: The file is missing or damaged, or x is missing or holds no inputs.
+    """
+    arrays = _read(file)
+    if "x" not in arrays:
+        raise DataError(f"{file} has no array 'x', only {', '.join(arrays) or 'nothing'}")
+    x = _inputs(arrays["x"], f"x in {file}")
+    if x.ndim < 2 or not len(x):
+        raise DataError(f"x in {file} has shape {x.shape}; expected at least one input, along the first axis")
+    return x
+
+
 def _read(file: Path) -> dict[str, np.ndarray]:
     """All arrays of the file, none of which may hold pickled objects."""
     if not file.is_file():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from rich.table import Table
 
 import fnn
 from fnn.run._config import ConfigError
-from fnn.run._directory import environment, write_json
+from fnn.run._directory import environment, write_json, writing
 from fnn.run._workloads import WORKLOADS, Workload
 
 
@@ -31,7 +29,7 @@ def bench(names: tuple[str, ...], rounds: int, json: Path | None, console: Conso
     if json is not None and not json.parent.is_dir():
         raise ConfigError("", f"cannot write {json}: there is no directory {json.parent}")
     if json is not None:
-        with _written(json), json.open("a"):  # before anything is measured for nothing
+        with writing(json), json.open("a"):  # before anything is measured for nothing
             pass
     mesh = fnn.mesh() if len(jax.devices()) > 1 else None
     device = f"{len(jax.devices())} × {jax.devices()[0].device_kind}"
@@ -48,18 +46,9 @@ def bench(names: tuple[str, ...], rounds: int, json: Path | None, console: Conso
         table.add_row(name, what, median, f"{low:.3f} – {high:.3f}", first)
     console.print(table)
     if json is not None:
-        with _written(json):
+        with writing(json):
             write_json(json, {"environment": environment(), "rounds": rounds, "workloads": results})
     return 0
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Say that a file cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError("", f"cannot write {path}: {error.strerror}; name another file") from error
 
 
 def measure(workload: Workload, rounds: int, mesh: Any) -> dict[str, Any]:

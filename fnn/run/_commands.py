@@ -32,6 +32,9 @@ class Checkpoint(StrEnum):
     last = "last"
 
 
+WhichCheckpoint = Annotated[Checkpoint, typer.Option(help="Which saved state.")]
+
+
 @app.command()
 def train(
     path: Annotated[
@@ -56,7 +59,7 @@ def train(
 @app.command()
 def evaluate(
     run: Run,
-    checkpoint: Annotated[Checkpoint, typer.Option(help="Which saved state.")] = Checkpoint.best,
+    checkpoint: WhichCheckpoint = Checkpoint.best,
 ) -> None:
     """Print a run's loss and accuracy on its validation and test data."""
     from fnn.run._cache import use_compile_cache
@@ -65,6 +68,42 @@ def evaluate(
 
     use_compile_cache()
     raise typer.Exit(evaluate(run, checkpoint.value, Output()))
+
+
+@app.command()
+def predict(
+    run: Run,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="Images, or one file of NumPy's with an array x.", show_default=False
+        ),
+    ],
+    checkpoint: WhichCheckpoint = Checkpoint.best,
+    output: Annotated[Path | None, typer.Option(help="Write the table to this file.")] = None,
+) -> None:
+    """Print what a trained network says of new inputs, as CSV."""
+    from fnn.run._cache import use_compile_cache
+    from fnn.run._output import Output
+    from fnn.run._predict import predict
+
+    use_compile_cache()
+    raise typer.Exit(predict(run, files, checkpoint.value, output, Output()))
+
+
+@app.command()
+def export(
+    run: Run,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Such as weights.safetensors.", show_default=False)
+    ],
+    checkpoint: WhichCheckpoint = Checkpoint.best,
+) -> None:
+    """Write a run's parameters for other programs, as safetensors."""
+    from fnn.run._export import export
+    from fnn.run._output import Output
+
+    raise typer.Exit(export(run, file, checkpoint.value, Output()))
 
 
 @app.command()

@@ -8,6 +8,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -132,6 +134,15 @@ def with_nan(tree: Any) -> Any:
     if isinstance(tree, list):
         return [with_nan(value) for value in tree]
     return math.nan if tree is None else tree
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say that a file that people have named cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError("", f"cannot write {path}: {error.strerror}; name another file") from error
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -34,10 +33,10 @@ from fnn.run._directory import (
     write_whole,
 )
 from fnn.run._figures import draw_confusion, draw_curves, draw_layers, draw_mistakes
+from fnn.run._load import like, loaded
 from fnn.run._output import complain
 from fnn.run._prepare import Prepared, prepare, prepare_again
 from fnn.run._progress import Display, results_table
-from fnn.run._read import read
 from fnn.run._report import write_report
 from fnn.run._signals import Stopped, signals
 from fnn.train._evaluate import score
@@ -150,8 +149,8 @@ def _so_far(prepared: Prepared, directory: Path) -> fnn.Fit | None:
     names = [name for name in ("best", "last") if checkpoint(directory, name).is_dir()]
     if not names:
         return None
-    like = _like(prepared)
-    states = [load_checkpoint(directory, name, like) for name in dict.fromkeys(("best", *names))]
+    shapes = like(prepared)
+    states = [load_checkpoint(directory, name, shapes) for name in dict.fromkeys(("best", *names))]
     best, last = states[0], max(states, key=lambda state: int(state.step))  # the end may come between two
     steps = fnn.steps_of_run(len(prepared.data.train.x), epochs=1, batch_size=prepared.settings["batch_size"])
     lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -169,38 +168,13 @@ def _so_far(prepared: Prepared, directory: Path) -> fnn.Fit | None:
 
 def evaluate(directory: Path, name: str, console: Console) -> int:
     """Print loss and accuracy of a finished run's checkpoint on its validation and test data."""
-    prepared, state = load(directory, name)
+    prepared, state = loaded(directory, name)
     results = {
-        part: _scores(prepared, state, _outputs(prepared, state, examples.x), examples.y)
+        part: _scores(prepared, state, outputs_of(prepared, state, examples.x), examples.y)
         for part, examples in (("validation", prepared.data.validation), ("test", prepared.data.test))
     }
     console.print(results_table(results))
     return 0
-
-
-def load(directory: Path, name: str = "best") -> tuple[Prepared, fnn.TrainState]:
-    """A run's data and network, and the state of one of its checkpoints.
-
-    Raises:
-        ConfigError: not a run, or one without that checkpoint.
-    """
-    for name_of_file in ("config.toml", "metrics.jsonl"):
-        if not (directory / name_of_file).is_file():
-            raise ConfigError("", f"{directory} is not the directory of a run: it has no {name_of_file}")
-    prepared = prepare_again(read(directory / "config.toml"), directory)
-    return prepared, load_checkpoint(directory, name, _like(prepared))
-
-
-def _like(prepared: Prepared) -> fnn.TrainState:
-    """A state of the run, as shapes."""
-    moments = None
-    if prepared.settings["standardize"]:
-        moments = jax.tree.map(jnp.asarray, fnn.moments(prepared.data.train.x))
-
-    def start() -> fnn.TrainState:
-        return fnn.init_state(prepared.make, prepared.values, jax.random.key(0), prepared.sample, moments)
-
-    return jax.eval_shape(start)
 
 
 def _fit(
@@ -269,7 +243,7 @@ def _results(
     if stopped:
         return results, None
     x, y = prepared.data.test
-    outputs = _outputs(prepared, fit.best, x)
+    outputs = outputs_of(prepared, fit.best, x)
     return results | {"test": _scores(prepared, fit.best, outputs, y)}, outputs
 
 
@@ -289,7 +263,7 @@ def _validation(metrics: dict[str, float]) -> dict[str, float]:
     return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
 
 
-def _outputs(prepared: Prepared, state: fnn.TrainState, x: np.ndarray) -> np.ndarray:
+def outputs_of(prepared: Prepared, state: fnn.TrainState, x: np.ndarray) -> np.ndarray:
     return np.asarray(_predict(prepared.make, as_values(prepared.values), state, x))
 
 

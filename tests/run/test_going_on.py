@@ -17,7 +17,9 @@ from run_cases import SMALL, in_process
 import fnn
 from fnn.run import _train
 from fnn.run._directory import load_checkpoint, read_json
-from fnn.run._train import _like, prepare, read
+from fnn.run._load import like
+from fnn.run._prepare import prepare
+from fnn.run._read import read
 
 CONFIG = SMALL.replace('"relu",', '"relu", "batch_norm", {dropout = {rate = 0.2}},').replace(
     "learning_rate = 1e-2", "learning_rate = {cosine = {peak = 1e-2}}"
@@ -66,7 +68,7 @@ def lines(path):
 
 def checkpoint(run, name):
     prepared = prepare(read(run / "config.toml"))
-    state = load_checkpoint(run, name, _like(prepared))
+    state = load_checkpoint(run, name, like(prepared))
     return jax.tree.map(np.asarray, state._replace(key=jax.random.key_data(state.key)))
 
 
