@@ -84,9 +84,9 @@ def trained(trials, seeds):
     return jax.device_get(_trained(x, y, tuple(values), jnp.array(list(seeds))))
 
 
-def random_trials(count, seeds):
+def random_trials(count, seeds, space=SPACE):
     """For each seed the trials of a random search."""
-    return [next(fnn.random_search(count).rounds(SPACE, EPOCHS, seed)).trials for seed in seeds]
+    return [next(fnn.random_search(count).rounds(space, EPOCHS, seed)).trials for seed in seeds]
 
 
 @cache

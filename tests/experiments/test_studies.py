@@ -41,6 +41,9 @@ SMALL = {
     "halving": {},
     "coarse_to_fine": {},
     "augmentation": {"seeds": range(10), "sizes": (30, 1000), "steps": 200},
+    "learning_rate_scale": {"seeds": range(10, 20)},
+    "translation": {"epochs": 10},
+    "update_ratio": {"rates": 10.0 ** np.arange(-3, 0.6, 0.5), "steps": (100, 1000)},
 }
 
 
