@@ -131,4 +131,4 @@ def _check_targets(loss: Any, outputs: Any, targets: Any, where: str) -> None:
 
 def _is_own(function: Any) -> bool:
     """Whether it is a function of fnn's, with settings bound to it or not."""
-    return getattr(unbound(function), "__module__", "").startswith("fnn.")
+    return (getattr(unbound(function), "__module__", None) or "").startswith("fnn.")
