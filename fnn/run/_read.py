@@ -154,8 +154,11 @@ def _replaced(node: Any, names: list[str], value: Any, path: str) -> Any:
     here = f"{path}.{name}" if path else name
     if isinstance(node, dict):
         node = _with_default(node.get("use"), node, name)
-        if name in node:
-            return {**node, name: _replaced(node[name], rest, value, here)}
+        for length in range(len(names), 0, -1):  # the longest key first: those of a search's space have dots
+            key = ".".join(names[:length])
+            if key in node:
+                inside = _replaced(node[key], names[length:], value, f"{path}.{key}" if path else key)
+                return {**node, key: inside}
         for key, members in node.items():  # a layer by its name
             if isinstance(members, list) and name in _layers(members):
                 return {**node, key: _replaced(members, names, value, path)}

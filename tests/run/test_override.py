@@ -32,6 +32,15 @@ SCHEDULED = RAW | {
 PIECES = RAW | {
     "optimizer": {"use": "sgd", "learning_rate": {"piecewise": {"boundaries": [5], "values": [0.1, 0.01]}}},
 }
+SEARCHED = RAW | {
+    "search": {
+        "space": {
+            "optimizer": {"choice": {"options": ["adam", "rmsprop"]}},
+            "optimizer.learning_rate": {"log_uniform": {"low": 1e-3, "high": 0.1}},
+            "model": {"linear_1.features": {"int_uniform": {"low": 8, "high": 32}}},
+        }
+    }
+}
 
 
 def at(node, *places):
@@ -111,6 +120,31 @@ WRITTEN = [
         "optimizer.learning_rate.values.1=0.5",
         ("optimizer", "learning_rate", "piecewise", "values", 1),
         0.5,
+    ),
+    # a key that has dots, also where another one is its beginning
+    (
+        SEARCHED,
+        "search.space.optimizer.learning_rate.log_uniform.high=1",
+        ("search", "space", "optimizer.learning_rate", "log_uniform", "high"),
+        1,
+    ),
+    (
+        SEARCHED,
+        "search.space.optimizer.learning_rate={uniform = {low = 0, high = 1}}",
+        ("search", "space", "optimizer.learning_rate"),
+        {"uniform": {"low": 0, "high": 1}},
+    ),
+    (
+        SEARCHED,
+        "search.space.model.linear_1.features.high=16",
+        ("search", "space", "model", "linear_1.features", "int_uniform", "high"),
+        16,
+    ),
+    (
+        SEARCHED,
+        'search.space.optimizer.choice.options.0="sgd"',
+        ("search", "space", "optimizer", "choice", "options", 0),
+        "sgd",
     ),
 ]
 
