@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import numpy as np
 import tomli_w
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -28,6 +29,7 @@ from fnn.run._settings import search_settings
 # Arguments of `fnn.fit` that no [train] table has.
 _GIVEN_BY_THE_RUN = ("seed", "mesh", "report", "watch_every", "so_far")
 _SECTIONS = ("seed", "data", "split", "model", "loss", "optimizer", "train", "search", "run")
+_LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 class ConfigError(ValueError):
@@ -320,9 +322,15 @@ def _plain(value: Any, hint: Any, path: str) -> Any:
         return None
     try:
         text = json.dumps(value)
-        return _adapter(hint).validate_json(text)
+        plain = _adapter(hint).validate_json(text)
     except (ValidationError, TypeError) as error:
         raise ConfigError(path, f"expected {describe_type(hint)}, not {shown(value)}") from error
+    if isinstance(plain, float) and plain and not _LEAST <= abs(plain) <= _MOST:
+        raise ConfigError(
+            path,
+            f"expected a number that float32 can hold, 0 or of a size from 1.2e-38 to 3.4e38, not {plain}",
+        )
+    return plain
 
 
 @cache

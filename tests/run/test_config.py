@@ -259,6 +259,9 @@ def test_a_schedule_of_a_dropout_rate_is_evaluated_at_the_step():
 GOOD = [
     ("optimizer.learning_rate", 3, Number(3.0)),
     ("optimizer.learning_rate", 0.1, Number(0.1)),
+    ("optimizer.learning_rate", 3.4e38, Number(3.4e38)),
+    ("optimizer.learning_rate", 1.2e-38, Number(1.2e-38)),
+    ("optimizer.learning_rate", 0, Number(0.0)),
     ("split.validation", 300, 300.0),
     ("train.batch_size", "all", "all"),
     ("train.standardize", False, False),
@@ -282,6 +285,7 @@ def test_lists_become_tuples_that_can_be_hashed():
     hash(check(raw))
 
 
+FLOAT32 = "expected a number that float32 can hold, 0 or of a size from 1.2e-38 to 3.4e38"
 BAD_VALUES = [
     ("seed", True, "seed: expected an integer, not true"),
     ("seed", "0", "seed: expected an integer, not '0'"),
@@ -302,6 +306,15 @@ BAD_VALUES = [
     ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate: expected a number, not nan"),
     ("optimizer.learning_rate", float("inf"), "optimizer.learning_rate: expected a number, not inf"),
     ("optimizer.learning_rate", "3e-3", "optimizer.learning_rate: there is no schedule '3e-3'"),
+    ("optimizer.learning_rate", 1e39, f"optimizer.learning_rate: {FLOAT32}, not 1e+39"),
+    ("optimizer.learning_rate", -(10**39), f"optimizer.learning_rate: {FLOAT32}, not -1e+39"),
+    ("optimizer.learning_rate", 1e-38, f"optimizer.learning_rate: {FLOAT32}, not 1e-38"),
+    ("optimizer.learning_rate", {"cosine": {"peak": 1e39}}, f"optimizer.learning_rate.peak: {FLOAT32}"),
+    (
+        "search.space",
+        {"optimizer.learning_rate": {"uniform": {"low": 0.0, "high": 1e39}}},
+        f"search.space.optimizer.learning_rate.high: {FLOAT32}, not 1e+39",
+    ),
     ("run.directory", 3, "run.directory: expected a string, not 3"),
     ("train", 3, "train: expected a table, not 3"),
     ("model", "serial", "model: expected a table, not 'serial'"),

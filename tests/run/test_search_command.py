@@ -441,6 +441,8 @@ def test_names_of_layers_are_those_of_the_config(tmp_path):
         ('optimizer = {choice = {options = ["adam", "nesterov", "sgd"]}}\n"optimizer.momentum" = {only_if = '
          '{path = "optimizer", equals = "nesterov", then = {uniform = {low = 0.5, high = 1.5}}}}',
          "optimizer = nesterov, optimizer.momentum = 1.5: optimizer: momentum must be at least 0 and below 1"),
+        ('"optimizer.b1" = {choice = {options = [0.9, 1e-39]}}',
+         "optimizer.b1 = 1e-39: optimizer.b1: expected a number that float32 can hold"),
         ("seed = {int_uniform = {low = 1, high = 2}}", "search.space.seed: all trials have the same seed"),
         ('"train.epochs" = {int_uniform = {low = 1, high = 2}}', "all trials have the same train.epochs"),
         ('"train.standardize" = {choice = {options = [true, false]}}', "all trials have the same train.standardize"),
