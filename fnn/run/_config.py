@@ -195,7 +195,7 @@ def _space(table: Any, path: str) -> list[tuple[str, Call]]:
     found = []
     for key, value in _table(table, f"search.space.{path}".rstrip(".")).items():
         here = f"{path}.{key}" if path else key
-        inside = isinstance(value, dict) and not any(map(_is_distribution, value))
+        inside = isinstance(value, dict) and not any(_is_distribution(*item) for item in value.items())
         if inside and value:
             found += _space(value, here)
         else:
@@ -203,8 +203,12 @@ def _space(table: Any, path: str) -> list[tuple[str, Call]]:
     return found
 
 
-def _is_distribution(name: str) -> bool:
-    return name in functions() and functions()[name].kind == "distribution"
+def _is_distribution(name: str, arguments: Any) -> bool:
+    """Whether a call is that of a distribution, or has its settings under a name that none has."""
+    distributions = {f.name: f.parameters for f in functions().values() if f.kind == "distribution"}
+    settings = {setting for parameters in distributions.values() for setting in parameters}
+    given = set(arguments) if isinstance(arguments, dict) else set()
+    return name in distributions or bool(given and given <= settings)
 
 
 def _checked_call(value: Any, wanted: str, path: str) -> Call:
