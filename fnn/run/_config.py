@@ -263,8 +263,9 @@ def member_keys(values: list[Any], path: str, name: str | None = None) -> list[s
 def _checked_arguments(function: Function, given: dict[str, Any], path: str) -> Call:
     for key in given:
         if key not in function.parameters:
+            owner = f"[{path}]" if path in tables_of_settings() else function.name
             raise ConfigError(
-                f"{path}.{key}", f"{function.name} has no such setting{nearest(key, function.parameters)}"
+                f"{path}.{key}", f"{owner} has no such setting{nearest(key, function.parameters)}"
             )
     arguments = []
     for name, parameter in function.parameters.items():
@@ -297,6 +298,9 @@ def _checked_value(parameter: Parameter, value: Any, path: str) -> Any:
             return Number(float(_plain(value, float, path)))
         if not isinstance(value, str | dict):
             raise ConfigError(path, f"expected a number or a schedule, not {shown(value)}")
+        if isinstance(value, str) and not value[:1].isalpha():  # as no name begins
+            problem = f"expected a number or a schedule, not the string {shown(value)}"
+            raise ConfigError(path, f"{problem}; write a number as 0.1, without quotes")
     if parameter.each is not None:
         if not isinstance(value, list):
             raise ConfigError(path, f"expected {describe_type(parameter.hint)}, not {shown(value)}")

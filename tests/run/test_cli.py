@@ -337,7 +337,7 @@ CONFIGS = [
     (["small.toml", "trian.epochs=3"], "small.toml: trian: there is no such key here; did you mean 'train'?"),
     (
         ["small.toml", "train.epoch=3"],
-        "small.toml: train.epoch: fit has no such setting; did you mean 'epochs'?",
+        "small.toml: train.epoch: [train] has no such setting; did you mean 'epochs'?",
     ),
     (
         ["small.toml", "model.head=lineer"],

@@ -286,6 +286,8 @@ def test_lists_become_tuples_that_can_be_hashed():
 
 
 FLOAT32 = "expected a number that float32 can hold, 0 or of a size from 1.2e-38 to 3.4e38"
+NO_STRING = "expected a number or a schedule, not the string"
+NO_QUOTES = "write a number as 0.1, without quotes"
 BAD_VALUES = [
     ("seed", True, "seed: expected an integer, not true"),
     ("seed", "0", "seed: expected an integer, not '0'"),
@@ -305,7 +307,9 @@ BAD_VALUES = [
     ("optimizer.learning_rate", [1.0], "optimizer.learning_rate: expected a number or a schedule, not [1.0]"),
     ("optimizer.learning_rate", float("nan"), "optimizer.learning_rate: expected a number, not nan"),
     ("optimizer.learning_rate", float("inf"), "optimizer.learning_rate: expected a number, not inf"),
-    ("optimizer.learning_rate", "3e-3", "optimizer.learning_rate: there is no schedule '3e-3'"),
+    ("optimizer.learning_rate", "3e-3", f"optimizer.learning_rate: {NO_STRING} '3e-3'; {NO_QUOTES}"),
+    ("optimizer.learning_rate", ".1", f"optimizer.learning_rate: {NO_STRING} '.1'; {NO_QUOTES}"),
+    ("optimizer.learning_rate", "", f"optimizer.learning_rate: {NO_STRING} ''; {NO_QUOTES}"),
     ("optimizer.learning_rate", 1e39, f"optimizer.learning_rate: {FLOAT32}, not 1e+39"),
     ("optimizer.learning_rate", -(10**39), f"optimizer.learning_rate: {FLOAT32}, not -1e+39"),
     ("optimizer.learning_rate", 1e-38, f"optimizer.learning_rate: {FLOAT32}, not 1e-38"),
@@ -378,13 +382,13 @@ def test_a_layer_that_no_path_would_reach_is_refused(name, container):
 
 UNKNOWN = [
     ("trian", {}, "trian: there is no such key here; did you mean 'train'?"),
-    ("train.epoch", 3, "train.epoch: fit has no such setting; did you mean 'epochs'?"),
+    ("train.epoch", 3, "train.epoch: [train] has no such setting; did you mean 'epochs'?"),
     (
         "train.seed",
         3,
-        "train.seed: fit has no such setting; there is batch_size, epochs, lsuv, patience, standardize",
+        "train.seed: [train] has no such setting; there is batch_size, epochs, lsuv, patience, standardize",
     ),
-    ("split.valid", 3, "split.valid: split has no such setting; did you mean 'validation'?"),
+    ("split.valid", 3, "split.valid: [split] has no such setting; did you mean 'validation'?"),
     ("run.directroy", "a", "run.directroy: there is no such key here; did you mean 'directory'?"),
     ("data.path", "a", "data.path: digits has no such setting; there is none"),
     ("data.use", "digit", "data.use: there is no data set 'digit'; did you mean 'digits'?"),

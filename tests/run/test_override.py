@@ -305,7 +305,7 @@ def test_paths_that_lead_nowhere(raw, text, message):
 
 
 CHECKED = [
-    (RAW, "train.epoch=3", "train.epoch: fit has no such setting; did you mean 'epochs'?"),
+    (RAW, "train.epoch=3", "train.epoch: [train] has no such setting; did you mean 'epochs'?"),
     (RAW, "model.head.feature=3", "model.head.feature: linear has no such setting; did you mean 'features'?"),
     (RAW, "trian.epochs=3", "trian: there is no such key here; did you mean 'train'?"),
     (RAW, "relu=3", "relu: there is no such key here; "),

@@ -517,7 +517,7 @@ def test_a_later_structure_that_does_not_fit_loses_no_trial(tmp_path, monkeypatc
         ("search.folds=500", "search.folds: 500 folds are more than the"),
         ("search.finalists=0", "search: finalists must be at least 1"),
         ("search.seconds=0", "search: seconds must be above 0"),
-        ("search.trials=3", "search_settings has no such setting"),
+        ("search.trials=3", "search.trials: [search] has no such setting; there is "),
         ("train.patience=2", "train.patience: a search says itself when trials end"),
         ("search.method={coarse_to_fine = {coarse = 2, fine = 2}}", "needs at least 5, not 3"),
     ],
