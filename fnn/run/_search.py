@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -145,6 +146,7 @@ class _Search:
         return stratified_folds(whole, count=self.settings.folds, standardize=standardize, seed=seed)
 
     def _space(self) -> Space:
+        self._see_that_each_is_there_once()
         distributions = {}
         for path, call in self.config.space:
             for barred in _NOT_SEARCHED:
@@ -162,6 +164,20 @@ class _Search:
                 distributions[path] = call_plainly(call)
         with blamed_on("search.space"):
             return Space(distributions, self._allowed)
+
+    def _see_that_each_is_there_once(self) -> None:
+        mark, found = object(), list[tuple[str, Any]]()
+        for path, _ in self.config.space:
+            place: Any = path
+            with suppress(ConfigError):  # where something else has to be chosen before it leads anywhere
+                place = all_replaced(self.config.raw, [(path, mark)])
+            for other, taken in found:
+                if place == taken:
+                    raise ConfigError(
+                        f"search.space.{path}",
+                        f"the space has this setting twice, first as {other}; leave one of them out",
+                    )
+            found.append((path, place))
 
     def _allowed(self, hyperparameters: dict[str, Any]) -> bool:
         try:
