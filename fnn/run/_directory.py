@@ -235,7 +235,13 @@ def load_checkpoint(directory: Path, name: str, like: fnn.TrainState) -> fnn.Tra
             if kept == wanted:
                 return fnn.TrainState(**checkpointer.restore(path, target._asdict()))
     except Exception as error:  # orbax raises a bare Exception where an array's data are damaged
-        raise ConfigError("", f"the checkpoint {path} cannot be read: {_first_line(error)}") from error
+        remedy = (
+            "remove it, and a run that was interrupted goes on after its best epoch"
+            if name == "last"
+            else "remove the checkpoints and the results.json of the run to train it from the start"
+        )
+        problem = f"the checkpoint {path} cannot be read: {_first_line(error)}"
+        raise ConfigError("", f"{problem}; {remedy}") from error
     differing = [array for array in kept | wanted if kept.get(array) != wanted.get(array)]
     first = min(differing, key=lambda array: (not array.startswith("params/"), array))
     raise ConfigError(

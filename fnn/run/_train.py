@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from pydantic import TypeAdapter
 from rich.console import Console
 
 import fnn
@@ -43,6 +44,7 @@ from fnn.train._evaluate import score
 from fnn.train._state import as_values
 
 _SAVE_EVERY = 60.0  # seconds between two checkpoints of a long run
+_EPOCH = TypeAdapter(dict[str, float | None])  # a line of metrics.jsonl; null is no number
 
 _predict = jax.jit(fnn.predict, static_argnums=0)
 _score = jax.jit(score, static_argnums=0)
@@ -153,15 +155,17 @@ def _so_far(prepared: Prepared, directory: Path) -> fnn.Fit | None:
     states = [load_checkpoint(directory, name, shapes) for name in dict.fromkeys(("best", *names))]
     best, last = states[0], max(states, key=lambda state: int(state.step))  # the end may come between two
     steps = fnn.steps_of_run(len(prepared.data.train.x), epochs=1, batch_size=prepared.settings["batch_size"])
-    lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     epochs = int(last.step) // steps
     try:
-        history = [with_nan(json.loads(line)) for line in lines[:epochs]]
+        lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        history = [with_nan(_EPOCH.validate_json(line, strict=True)) for line in lines[:epochs]]
     except ValueError:
         history = []
     if [line.pop("epoch", None) for line in history] != [*range(1, epochs + 1)]:
         raise ConfigError(
-            str(directory / "metrics.jsonl"), f"the {epochs} epochs of the checkpoint are not all here"
+            str(directory / "metrics.jsonl"),
+            f"the lines of epochs 1 to {epochs}, as far as its checkpoint comes, are not all here; put them "
+            "back, or remove the checkpoints of the run to train it from the start",
         )
     return fnn.Fit(best, last, int(best.step) // steps, tuple(history))
 

@@ -147,6 +147,30 @@ def test_a_run_that_was_killed_while_a_checkpoint_was_replaced_goes_on(
     assert_same_run(interrupted, whole)
 
 
+def test_what_is_said_of_damaged_files_helps(interrupted, whole, monkeypatch, capsys):
+    def complaint():
+        code, _, errors = in_process(monkeypatch, capsys, "train", interrupted)
+        assert (code, errors.count("\n")) == (2, 1)
+        return errors
+
+    last, best = (interrupted / "checkpoints" / name for name in ("last", "best"))
+    (last / "_METADATA").write_text("junk")
+    assert complaint().endswith("; remove it, and a run that was interrupted goes on after its best epoch\n")
+    shutil.rmtree(last)
+    assert in_process(monkeypatch, capsys, "train", interrupted)[0] == 0
+    assert_same_run(interrupted, whole)
+
+    (best / "_METADATA").write_text("junk")
+    (interrupted / "results.json").unlink()
+    assert complaint().endswith(
+        "; remove the checkpoints and the results.json of the run to train it from the start\n"
+    )
+    (interrupted / "metrics.jsonl").write_bytes(b"\xff\n")
+    shutil.rmtree(interrupted / "checkpoints")
+    assert in_process(monkeypatch, capsys, "train", interrupted)[0] == 0
+    assert_same_run(interrupted, whole)
+
+
 def test_a_run_that_has_no_checkpoint_yet_begins_anew(interrupted, whole, monkeypatch, capsys):
     (interrupted / "results.json").unlink()
     for name in ("best", "last"):
@@ -181,10 +205,12 @@ def test_what_cannot_go_on_is_said(interrupted, monkeypatch, capsys):
     shutil.move(interrupted / "checkpoints" / "best", "best")
     assert "has no checkpoint 'best'" in complaint(interrupted)  # and no other state is taken for it
     shutil.move("best", interrupted / "checkpoints" / "best")
-    (interrupted / "metrics.jsonl").write_text('{"epoch": 2}\n')
-    assert complaint(interrupted) == (
-        f"fnn: {interrupted / 'metrics.jsonl'}: the 1 epochs of the checkpoint are not all here\n"
-    )
+    for damaged in (b'{"epoch": 2}\n', b"", b"3\n", b'{"epoch": 1, "loss": "x"}\n', b'{"epoch": 1, "\xff": 3}\n'):
+        (interrupted / "metrics.jsonl").write_bytes(damaged)
+        assert complaint(interrupted) == (
+            f"fnn: {interrupted / 'metrics.jsonl'}: the lines of epochs 1 to 1, as far as its checkpoint comes, "
+            "are not all here; put them back, or remove the checkpoints of the run to train it from the start\n"
+        )
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
