@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import fnn
-from fnn.run._config import ConfigError
+from fnn.run._config import ConfigError, shown
 from fnn.run._registry import nearest
 
 # How other frameworks' files name the columns.
@@ -40,7 +40,10 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     if path.suffix.lower() not in separators:
         return read_records(path)
     text = _text(path).removeprefix("\ufeff")
-    rows = list(csv.DictReader(text.splitlines(), delimiter=separators[path.suffix.lower()]))
+    try:
+        rows = list(csv.DictReader(text.splitlines(), delimiter=separators[path.suffix.lower()]))
+    except csv.Error as error:  # a cell of 131,072 characters or more
+        raise ConfigError(str(path), f"this is no table of numbers: {error}; mend the file") from error
     return rows[:-1] if rows and not text.endswith("\n") and _is_cut(rows) else rows
 
 
@@ -80,7 +83,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines) and not line.endswith("\n"):
                 break
             raise ConfigError(
@@ -149,5 +152,5 @@ def _one_each(epochs: np.ndarray) -> bool:
 def _float(cell: Any, where: str) -> float:
     try:
         return float(cell)
-    except (TypeError, ValueError):
-        raise ConfigError(where, f"expected a number, not {cell!r}") from None
+    except (TypeError, ValueError, OverflowError):  # no float is as large as some integers of JSON
+        raise ConfigError(where, f"expected a number, not {shown(cell)}") from None
