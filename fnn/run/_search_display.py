@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -92,12 +95,41 @@ def _breakable(path: str) -> str:
     return f"{section}\n{name}" if section else name
 
 
+@dataclass
+class _Finalist:
+    """One of the best trials, trained again."""
+
+    trial: int
+    score: float
+    error: float
+
+
+@dataclass
+class _Found:
+    """What `results.json` says of a search, as far as it is shown."""
+
+    trials: int
+    diverged: int
+    epochs: int
+    seconds: float
+    notes: list[str]
+    finalists: list[_Finalist]
+    stopped: str = ""
+    test: dict[str, float] = field(default_factory=dict)
+
+
+_FOUND = TypeAdapter(_Found)
+
+
 def show_search(directory: Path, console: Console) -> int:
     """Print what a finished search found; its exit code."""
     path = directory / "results.json"
     results = with_nan(read_json(path, {}))
-    if not {"trials", "diverged", "epochs", "seconds", "notes", "finalists"} <= results.keys():
-        raise ConfigError(str(path), "this is not what a search found; delete it, and the search ends again")
+    try:
+        _FOUND.validate_json(json.dumps(results), strict=True)
+    except ValidationError as error:
+        problem = "this is not what a search found; delete it, and the search ends again"
+        raise ConfigError(str(path), problem) from error
     console.print(trials_table([*map(as_outcome, last_lines(directory).values())]))
     console.print(
         f"{results['trials']} trials, {results['diverged']} diverged, {results['epochs']:,} epochs in "

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 import fnn
@@ -90,6 +91,7 @@ def train(config: Config, directory: Path | None, console: Console) -> int:
     else:
         results = with_nan(read_json(directory / "results.json", {"stopped": ""}))
         if "stopped" not in results:
+            _see_that_it_ended(results, directory)
             _show(directory, results, judge_run(directory), console)
             return 0
         prepared = prepare_again(config, directory)
@@ -122,6 +124,25 @@ def train(config: Config, directory: Path | None, console: Console) -> int:
         write_report(directory)
     _show(directory, results, findings, console)
     return exit_code
+
+
+@dataclass
+class _Ended:
+    """What `results.json` says of a run that has ended, as far as it is shown."""
+
+    validation: dict[str, float]
+    test: dict[str, float]
+
+
+_ENDED = TypeAdapter(_Ended)
+
+
+def _see_that_it_ended(results: dict[str, Any], directory: Path) -> None:
+    try:
+        _ENDED.validate_json(json.dumps(results), strict=True)
+    except ValidationError as error:
+        problem = "this is not what a run came to; delete it, and the run ends again"
+        raise ConfigError(str(directory / "results.json"), problem) from error
 
 
 def _show(

@@ -7,12 +7,14 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from pydantic import TypeAdapter, ValidationError
 
 from fnn.run._config import ConfigError
 from fnn.run._directory import finite, with_nan, write_json
@@ -156,7 +158,30 @@ def as_outcome(line: dict[str, Any]) -> Outcome:
     )
 
 
-_NEEDED = {"stage", "trial", "hyperparameters", "point", "parent", "inherited", "epochs", "curve"}
+@dataclass
+class _Line:
+    """A line of `trials.jsonl`; null is no number."""
+
+    stage: Literal["search", "final"]
+    trial: int
+    hyperparameters: dict[str, Any]
+    point: list[float]
+    parent: int | None
+    inherited: int
+    epochs: int
+    score: float | None
+    error: float | None
+    diverged: bool
+    curve: dict[str, list[float | None]]
+    seconds: float
+
+    def __post_init__(self) -> None:
+        """See that some epochs were trained, and that every column of the curve has them all."""
+        if not 0 <= self.inherited < self.epochs or {*map(len, self.curve.values())} != {self.epochs}:
+            raise ValueError
+
+
+_LINE = TypeAdapter(_Line)
 
 
 def read_trials(directory: Path) -> list[dict[str, Any]]:
@@ -169,11 +194,13 @@ def read_trials(directory: Path) -> list[dict[str, Any]]:
     for number_of_line, text in enumerate(path.read_text(errors="replace").splitlines(), 1):
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if not isinstance(line, dict) or not line.keys() >= _NEEDED:
+        try:
+            _LINE.validate_json(text, strict=True)
+        except ValidationError as error:
             problem = f"line {number_of_line} does not record a trial; take it out to train that one again"
-            raise ConfigError(str(path), problem)
+            raise ConfigError(str(path), problem) from error
         lines.append(line)
     return lines
 

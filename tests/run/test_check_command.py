@@ -339,7 +339,12 @@ def test_a_larger_run_tells_whether_this_one_is_too_small(tmp_path, trained, mon
         ("a.csv", "epoch,loss\n1,2\n2,1\n", (), "a curve of at least 3 losses is wanted, not of 2"),
         ("a.jsonl", '{"loss": 1}\n{"loss"\n', (), "line 2: this is not JSON"),
         ("a.jsonl", "3\n", (), "expected an object"),
-        ("a.csv", f"epoch,loss\n1,{'x' * 140_000}\n", (), "a.csv: this is no table of numbers: field larger than"),
+        (
+            "a.csv",
+            f"epoch,loss\n1,{'x' * 140_000}\n",
+            (),
+            "a.csv: this is no table of numbers: field larger than",
+        ),
         ("a.jsonl", "[" * 100_000 + "\n", (), "line 1: this is not JSON"),
         ("a.jsonl", f'{{"loss": {"9" * 400}}}\n', (), "a.jsonl, loss: expected a number, not 99999999999"),
         ("a.csv", EPOCHS, ("train.epochs=3",), "is a finished run, where no key can be changed"),

@@ -191,6 +191,20 @@ def test_of_a_finished_run_the_results_are_printed(whole, monkeypatch, capsys):
     assert times() == before
 
 
+@pytest.mark.parametrize("damaged", ["{}", '{"validation": 3, "test": {"loss": 1.0}}'])
+def test_results_of_a_finished_run_that_are_none_are_made_again(damaged, whole, monkeypatch, capsys):
+    results = (whole / "results.json").read_text()
+    (whole / "results.json").write_text(damaged)
+    code, _, errors = in_process(monkeypatch, capsys, "train", whole)
+    assert code == 2
+    assert errors == (
+        f"fnn: {whole / 'results.json'}: this is not what a run came to; delete it, and the run ends again\n"
+    )
+    (whole / "results.json").unlink()
+    assert in_process(monkeypatch, capsys, "train", whole)[0] == 0
+    assert (whole / "results.json").read_text() == results
+
+
 def test_what_cannot_go_on_is_said(interrupted, monkeypatch, capsys):
     def complaint(*arguments):
         code, _, errors = in_process(monkeypatch, capsys, "train", *arguments)
@@ -205,7 +219,13 @@ def test_what_cannot_go_on_is_said(interrupted, monkeypatch, capsys):
     shutil.move(interrupted / "checkpoints" / "best", "best")
     assert "has no checkpoint 'best'" in complaint(interrupted)  # and no other state is taken for it
     shutil.move("best", interrupted / "checkpoints" / "best")
-    for damaged in (b'{"epoch": 2}\n', b"", b"3\n", b'{"epoch": 1, "loss": "x"}\n', b'{"epoch": 1, "\xff": 3}\n'):
+    for damaged in (
+        b'{"epoch": 2}\n',
+        b"",
+        b"3\n",
+        b'{"epoch": 1, "loss": "x"}\n',
+        b'{"epoch": 1, "\xff": 3}\n',
+    ):
         (interrupted / "metrics.jsonl").write_bytes(damaged)
         assert complaint(interrupted) == (
             f"fnn: {interrupted / 'metrics.jsonl'}: the lines of epochs 1 to 1, as far as its checkpoint comes, "

@@ -19,6 +19,7 @@ from fnn.run import _search, _search_figures
 from fnn.run._read import override as override_of
 from fnn.run._read import read
 from fnn.run._search_figures import _draw_parallel
+from fnn.run._trials import as_line
 from fnn.tune import Outcome, Trial
 from fnn.tune._engine import outcome_of
 from fnn.tune._populations import Population
@@ -348,14 +349,27 @@ def test_a_damaged_checkpoint_is_none(tmp_path):
         assert records.restored(lambda trial: None) == ()
 
 
+OUTCOME = outcome_of(Trial(0, {"optimizer.learning_rate": 0.1}, (0.5,)), [{"loss": 1.0, "score": 0.5}] * 2)
+TRIAL = {"stage": "search", **as_line(OUTCOME), "error": None, "seconds": 1.0}
+FOUND = {"trials": 4, "diverged": 0, "epochs": 12, "seconds": 2.5, "notes": [], "finalists": []}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
         ("trials.jsonl", "3\n", "line 1 does not record a trial"),
         ("trials.jsonl", '\n{"trial": 0}\n', "line 2 does not record a trial"),
+        ("trials.jsonl", json.dumps(TRIAL | {"stage": "other"}), "line 1 does not record a trial"),
+        ("trials.jsonl", json.dumps(TRIAL | {"score": "x"}), "line 1 does not record a trial"),
+        ("trials.jsonl", json.dumps(TRIAL | {"hyperparameters": 3}), "line 1 does not record a trial"),
+        ("trials.jsonl", json.dumps(TRIAL | {"point": 3}), "line 1 does not record a trial"),
+        ("trials.jsonl", json.dumps(TRIAL | {"epochs": 300}), "line 1 does not record a trial"),
+        ("trials.jsonl", json.dumps(TRIAL | {"inherited": 2}), "line 1 does not record a trial"),
         ("results.json", "", "this is not JSON"),
         ("results.json", "[]", "this is not a JSON object"),
         ("results.json", "{}", "this is not what a search found"),
+        ("results.json", json.dumps(FOUND | {"finalists": [1]}), "this is not what a search found"),
+        ("results.json", json.dumps(FOUND | {"test": 3}), "this is not what a search found"),
         ("config.toml", "", "the table [data] is missing"),
     ],
 )
@@ -367,6 +381,7 @@ def test_a_damaged_search_says_which_file(searched, tmp_path, monkeypatch, capsy
     assert code == 2
     assert says in errors
     assert name in errors
+    assert errors.count("\n") == 1
 
 
 @pytest.mark.parametrize("schedule", [False, True])
