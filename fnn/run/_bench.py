@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.table import Table
 
 import fnn
 from fnn.run._config import ConfigError
-from fnn.run._directory import environment, write_json, writing
+from fnn.run._directory import environment, writing
 from fnn.run._workloads import WORKLOADS, Workload
 
 
@@ -46,8 +47,9 @@ def bench(names: tuple[str, ...], rounds: int, json: Path | None, console: Conso
         table.add_row(name, what, median, f"{low:.3f} – {high:.3f}", first)
     console.print(table)
     if json is not None:
+        found = {"environment": environment(), "rounds": rounds, "workloads": results}
         with writing(json):
-            write_json(json, {"environment": environment(), "rounds": rounds, "workloads": results})
+            json.write_text(f"{dumps(found, indent=2)}\n", encoding="utf-8")
     return 0
 
 

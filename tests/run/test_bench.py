@@ -57,12 +57,25 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_is_measured(mo
 
 def test_a_file_that_cannot_be_written_any_more_is_said_to_be(monkeypatch, tmp_path):
     def measure(*_):
-        (tmp_path / "bench.partial").mkdir()
+        (tmp_path / "bench.json").unlink()
+        (tmp_path / "bench.json").mkdir()
         return {"median_ms": 1.0, "quartiles_ms": [1.0, 1.0], "first_s": 1.0}
 
     monkeypatch.setattr(_bench, "measure", measure)
     with pytest.raises(ConfigError, match=r"^cannot write .*bench\.json: Is a directory; name another file$"):
         _bench.bench(("mlp",), 3, tmp_path / "bench.json", Console())
+
+
+def test_nothing_but_the_file_is_written(monkeypatch, tmp_path):
+    """Where it leads if it is a link, which stays one."""
+    found = {"median_ms": 1.0, "quartiles_ms": [1.0, 1.0], "first_s": 1.0}
+    monkeypatch.setattr(_bench, "measure", lambda *_: found)
+    (tmp_path / "bench.partial").write_text("mine")
+    (tmp_path / "bench.json").symlink_to("results")
+    assert _bench.bench(("mlp",), 3, tmp_path / "bench.json", Console(quiet=True)) == 0
+    assert json.loads((tmp_path / "results").read_text())["workloads"] == {"mlp": found}
+    assert (tmp_path / "bench.json").is_symlink()
+    assert (tmp_path / "bench.partial").read_text() == "mine"
 
 
 @pytest.mark.parametrize("devices", [None, pytest.param(2, marks=pytest.mark.devices)])
