@@ -14,7 +14,7 @@ def use_compile_cache() -> Path | None:
 
     `JAX_COMPILATION_CACHE_DIR` decides where it is set, and `FNN_COMPILE_CACHE=0` switches the cache off. A
     directory that cannot be made, or that belongs to somebody else, is not used: programs from there would be
-    run.
+    run. Nor is there one for a user without a home.
 
     Returns:
         The directory that is in use; None without one.
@@ -23,14 +23,14 @@ def use_compile_cache() -> Path | None:
         return None
     if chosen := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return Path(chosen)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    directory = Path(home) / "fnn" / f"jaxlib-{version('jaxlib')}"
     try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        directory = Path(home) / "fnn" / f"jaxlib-{version('jaxlib')}"
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if hasattr(os, "getuid") and directory.stat().st_uid != os.getuid():
             return None
         directory.chmod(0o700)
-    except OSError:
+    except (OSError, RuntimeError):  # the latter where no home is known
         return None
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)

@@ -42,6 +42,13 @@ def test_a_cache_that_cannot_be_made_is_none(tmp_path):
     assert use_compile_cache() is None
 
 
+def test_a_user_without_a_home_has_none(monkeypatch):
+    for name in ("XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    assert use_compile_cache() is None
+
+
 def test_a_cache_of_somebody_else_is_not_used(monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     assert use_compile_cache() is None
