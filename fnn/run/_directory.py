@@ -48,9 +48,9 @@ def opened(path: str, overrides: tuple[str, ...], kind: str, marker: str) -> tup
             raise ConfigError("", f"{path} is not the directory of a {kind}: it has no {marker}")
         return read(directory / "config.toml"), directory
     config = read(path, overrides)
-    directory = Path(config.directory or "").expanduser()
-    if config.directory is None or not os.path.isfile(directory / marker):
+    if config.directory is None or not os.path.isfile(_named(config.directory) / marker):
         return config, None
+    directory = _named(config.directory)
     if read(directory / "config.toml") != config:
         raise ConfigError(
             "run.directory", f"{directory} has a {kind} of another config; name another one, or remove it"
@@ -62,20 +62,39 @@ def choose(config: Config) -> Path:
     """The directory that a run of this config would have.
 
     Raises:
-        ConfigError: the one that it names exists.
+        ConfigError: the one that it names exists; a path that checkpoints cannot have.
     """
-    if config.directory is not None:
-        directory = Path(config.directory).expanduser()
+    if config.directory is None:
+        parent = Path("runs") / config.name
+        taken = [int(child.name) for child in parent.glob("*") if child.name.isdecimal()]
+        directory = parent / str(max(taken, default=0) + 1)
+    else:
+        directory = _named(config.directory)
         try:
             exists = directory.exists()
         except OSError as error:  # a name that is too long, a folder that may not be entered
             raise _cannot_make(directory, error) from error
         if exists:
             raise ConfigError("run.directory", f"{directory} exists; name another one, or remove it")
-        return directory
-    parent = Path("runs") / config.name
-    taken = [int(child.name) for child in parent.glob("*") if child.name.isdecimal()]
-    return parent / str(max(taken, default=0) + 1)
+    try:
+        os.path.abspath(directory).encode()
+    except UnicodeEncodeError as error:
+        problem = f"{os.path.abspath(directory)} is not UTF-8, as the path of a checkpoint has to be"
+        raise ConfigError("run.directory", f"{problem}; name another one") from error
+    return directory
+
+
+def _named(directory: str) -> Path:
+    """The directory that a config names.
+
+    Raises:
+        ConfigError: it is in the home directory of an unknown user.
+    """
+    try:
+        return Path(directory).expanduser()
+    except RuntimeError as error:
+        problem = f"there is no home directory for {directory}; name another one"
+        raise ConfigError("run.directory", problem) from error
 
 
 def create(directory: Path) -> None:

@@ -38,7 +38,8 @@ def main() -> None:
         if type(error).__name__ == "ConfigError":
             _fail(str(error))
         if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
-            _fail(f"{error.strerror}: {error.filename}", 1)
+            where = f": {error.filename}" if error.filename else ""
+            _fail(f"{error.strerror}{where}", 1)
         if isinstance(error, MemoryError) or "Out of memory" in str(error):  # NumPy's, XLA's
             words = str(error).partition("\n")[0].rpartition(": ")[2].rstrip(".")
             _fail(f"the memory does not suffice ({words}); make the batch or the network smaller", 1)

@@ -14,7 +14,15 @@ from run_cases import SMALL, changed
 
 import fnn
 from fnn.run._config import ConfigError, check
-from fnn.run._directory import choose, create, environment, load_checkpoint, save_checkpoints, write_json
+from fnn.run._directory import (
+    choose,
+    create,
+    environment,
+    load_checkpoint,
+    opened,
+    save_checkpoints,
+    write_json,
+)
 from fnn.run._signals import signals
 
 
@@ -61,6 +69,25 @@ def test_a_directory_of_one_s_own(here):
 def test_the_home_folder_is_meant(here, monkeypatch):
     monkeypatch.setenv("HOME", str(here))
     assert choose(config("~/mine")) == here / "mine"
+
+
+def test_the_home_of_nobody(here):
+    (here / "mine.toml").write_text(SMALL)
+    message = r"^run\.directory: there is no home directory for ~nobody-here/mine; name another one$"
+    with pytest.raises(ConfigError, match=message):
+        choose(config("~nobody-here/mine"))
+    with pytest.raises(ConfigError, match=message):
+        opened("mine.toml", ('run.directory="~nobody-here/mine"',), "run", "metrics.jsonl")
+
+
+@pytest.mark.parametrize(("name", "directory"), [("bad\udcff", None), ("mine", None), ("mine", "mine")])
+def test_a_path_that_checkpoints_cannot_have(name, directory, here, monkeypatch):
+    if name == "mine":
+        (here / "bad\udcff").mkdir()
+        monkeypatch.chdir(here / "bad\udcff")
+    message = r"^run\.directory: /.*bad\udcff/.* is not UTF-8, .*; name another one$"
+    with pytest.raises(ConfigError, match=message):
+        choose(config(directory, name))
 
 
 def test_a_directory_that_exists_is_left_alone(here):

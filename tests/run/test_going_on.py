@@ -356,6 +356,7 @@ def test_brackets_in_names_are_no_markup(here, monkeypatch, capsys):
             OSError(errno.ENOSPC, "No space left on device", "results.json"),
             "No space left on device: results.json",
         ),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
         (
             jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 512 bytes.\nMore."),
             "the memory does not suffice (Out of memory allocating 512 bytes); make the batch or the network smaller",
