@@ -197,17 +197,35 @@ def fingerprint(data: fnn.Splits) -> str:
     return found.hexdigest()
 
 
+class NotWritten(Exception):
+    """A checkpoint that the machine cannot write: one sentence that says how to go on later."""
+
+
+def save(path: Path, arrays: dict[str, Any], command: str) -> None:
+    """Save a checkpoint.
+
+    Args:
+        path: where; what is there is replaced.
+        arrays: a tree.
+        command: what goes on from the checkpoint before.
+
+    Raises:
+        NotWritten: a full disk, for instance.
+    """
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(path, arrays, force=True)
+    except Exception as error:
+        problem = f"the checkpoint {path} cannot be written: {_first_line(error)}"
+        raise NotWritten(f"{problem}; {command} goes on when it can") from error
+
+
 def save_checkpoints(directory: Path, fit: fnn.Fit) -> None:
     """Save the best and the last state of a run, each beside its former version and then in its place."""
     for name in ("best", "last"):
         path = _checkpoint(directory, name)
         new, old = path.with_name("new"), _former(path)
-        try:
-            with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(new, getattr(fit, name)._asdict(), force=True)
-        except Exception as error:
-            problem = f"the checkpoint {path} cannot be written: {_first_line(error)}"
-            raise ConfigError("", problem) from error
+        save(new, getattr(fit, name)._asdict(), f"fnn train {directory}")
         if path.exists():
             rmtree(old, ignore_errors=True)
             path.rename(old)

@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from pydantic import TypeAdapter, ValidationError
 
 from fnn.run._config import ConfigError
-from fnn.run._directory import finite, with_nan, write_json
+from fnn.run._directory import finite, save, with_nan, write_json
 from fnn.run._signals import Stopped
 from fnn.tune import Journal, Outcome, Trial
 from fnn.tune._engine import outcome_of
@@ -73,8 +73,7 @@ class Records(Journal):
             }
             for k, population in enumerate(populations)
         }
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save((self._index.parent / name).resolve(), leaves, force=True)
+        save((self._index.parent / name).resolve(), leaves, f"fnn search {self._lines.parent}")
         about = [
             {
                 "trials": [trial._asdict() for trial in population.trials],

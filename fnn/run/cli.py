@@ -16,6 +16,10 @@ _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.
 """What no command can help: a disk that is full or broken, a file that is not the user's."""
 
 
+_SENTENCES = {"ConfigError": 2, "NotWritten": 1}
+"""The exit codes of errors that are one sentence; by name, as `fnn --help` loads none of them."""
+
+
 def main() -> None:
     """Run a command; bad input ends in one sentence and exit code 2, a disk or memory that fails in 1."""
     # XLA logs two errors for every program that it reads from the compile cache on some CPUs, about features
@@ -35,8 +39,8 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        if type(error).__name__ == "ConfigError":
-            _fail(str(error))
+        if (name := type(error).__name__) in _SENTENCES:
+            _fail(str(error), _SENTENCES[name])
         if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
             where = f": {error.filename}" if error.filename else ""
             _fail(f"{error.strerror}{where}", 1)

@@ -289,6 +289,23 @@ def test_a_signal_after_the_last_epoch_loses_nothing(name, here, whole, monkeypa
     assert_same_run(here / "runs" / "small" / "1", whole)
 
 
+def test_a_checkpoint_that_cannot_be_written_is_one_sentence(here, whole, monkeypatch, capsys):
+    def full(*arguments, **settings):
+        raise ValueError("RESOURCE_EXHAUSTED: No space left on device\nMore.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("orbax.checkpoint.StandardCheckpointer.save", full)
+        code, _, errors = in_process(monkeypatch, capsys, "train", "small.toml")
+    checkpoint = here / "runs" / "small" / "1" / "checkpoints" / "new"
+    assert code == 1
+    assert errors == (
+        f"fnn: the checkpoint {checkpoint} cannot be written: RESOURCE_EXHAUSTED: No space left on device; "
+        "fnn train runs/small/1 goes on when it can\n"
+    )
+    assert in_process(monkeypatch, capsys, "train", "runs/small/1")[0] == 0
+    assert_same_run(here / "runs" / "small" / "1", whole)
+
+
 def test_results_are_there_before_a_figure_fails(here, monkeypatch, capsys):
     def fails(*arguments):
         raise RuntimeError

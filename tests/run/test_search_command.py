@@ -15,7 +15,7 @@ from run_cases import SMALL
 from run_cases import in_process as run
 
 import fnn
-from fnn.run import _search, _search_figures
+from fnn.run import _search, _search_figures, _trials
 from fnn.run._read import override as override_of
 from fnn.run._read import read
 from fnn.run._search_figures import _draw_parallel
@@ -145,6 +145,22 @@ def test_the_report_does_not_repeat_the_settings_in_its_environment(searched):
     _, _, environment = page.partition("Environment")
     assert "xla_flags" in environment
     assert "model.layers" not in environment
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_sentence(config, tmp_path, monkeypatch, capsys):
+    def full(*arguments, **settings):
+        raise ValueError("RESOURCE_EXHAUSTED: No space left on device\nMore.")
+
+    directory = tmp_path / "found"
+    with monkeypatch.context() as patched:
+        patched.setattr(_trials, "_SAVE_EVERY", 0.0)
+        patched.setattr("orbax.checkpoint.StandardCheckpointer.save", full)
+        code, _, errors = run(monkeypatch, capsys, "search", config, f'run.directory="{directory}"')
+    assert code == 1
+    assert errors == (
+        f"fnn: the checkpoint {directory / 'checkpoints' / 'search-1'} cannot be written: "
+        f"RESOURCE_EXHAUSTED: No space left on device; fnn search {directory} goes on when it can\n"
+    )
 
 
 def test_another_config_does_not_go_on_with_a_search(searched, monkeypatch, capsys):
