@@ -99,7 +99,12 @@ def train(config: Config, directory: Path | None, console: Console) -> int:
     epochs = () if so_far is None else so_far.history
     write_whole(directory / "metrics.jsonl", "".join(map(_line, range(1, len(epochs) + 1), epochs)))
     before = read_json(directory / "environment.json", {}).get("seconds", 0.0)
-    about = {**environment(), "data": fingerprint(prepared.data), "seconds": before}
+    about = {
+        **environment(),
+        "data": fingerprint(prepared.data),
+        "steps_per_epoch": _steps_per_epoch(prepared),
+        "seconds": before,
+    }
     write_json(directory / "environment.json", about)
     goes_on = f", going on after epoch {len(epochs)}" if epochs else ""
     console.print(
@@ -167,7 +172,7 @@ def _so_far(prepared: Prepared, directory: Path) -> fnn.Fit | None:
     """A run as far as its checkpoints hold it; None where it has none yet.
 
     Raises:
-        ConfigError: files that do not fit together.
+        ConfigError: files that do not fit together, as where the config was changed.
     """
     names = [name for name in ("best", "last") if checkpoint(directory, name).is_dir()]
     if not names:
@@ -175,8 +180,15 @@ def _so_far(prepared: Prepared, directory: Path) -> fnn.Fit | None:
     shapes = like(prepared)
     states = [load_checkpoint(directory, name, shapes) for name in dict.fromkeys(("best", *names))]
     best, last = states[0], max(states, key=lambda state: int(state.step))  # the end may come between two
-    steps = fnn.steps_of_run(len(prepared.data.train.x), epochs=1, batch_size=prepared.settings["batch_size"])
+    steps = _steps_per_epoch(prepared)
+    began = read_json(directory / "environment.json", {}).get("steps_per_epoch", steps)
+    if steps != began:
+        problem = f"an epoch has {steps} steps, and had {began} when {directory} began; change it back"
+        raise ConfigError(prepared.config.source, f"train.batch_size: {problem}")
     epochs = int(last.step) // steps
+    if epochs > prepared.settings["epochs"]:
+        problem = f"{directory} has gone through {epochs} epochs already; change it back"
+        raise ConfigError(prepared.config.source, f"train.epochs: {problem}")
     try:
         lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         history = [with_nan(_EPOCH.validate_json(line, strict=True)) for line in lines[:epochs]]
@@ -189,6 +201,10 @@ def _so_far(prepared: Prepared, directory: Path) -> fnn.Fit | None:
             "back, or remove the checkpoints of the run to train it from the start",
         )
     return fnn.Fit(best, last, int(best.step) // steps, tuple(history))
+
+
+def _steps_per_epoch(prepared: Prepared) -> int:
+    return fnn.steps_of_run(len(prepared.data.train.x), epochs=1, batch_size=prepared.settings["batch_size"])
 
 
 def evaluate(directory: Path, name: str, console: Console) -> int:

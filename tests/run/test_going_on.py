@@ -289,6 +289,31 @@ def test_a_signal_after_the_last_epoch_loses_nothing(name, here, whole, monkeypa
     assert_same_run(here / "runs" / "small" / "1", whole)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (  # two epochs of so many steps as three had
+            "batch_size = 64",
+            "batch_size = 43",
+            "train.batch_size: an epoch has 27 steps, and had 18 when {run} began; change it back",
+        ),
+        ("epochs = 3", "epochs = 2", "train.epochs: {run} has gone through 3 epochs already; change it back"),
+    ],
+    ids=["batch_size", "epochs"],
+)
+def test_a_config_that_was_changed_so_that_steps_do_not_fit(old, new, says, whole, monkeypatch, capsys):
+    (whole / "results.json").unlink()  # as if it were not finished
+    config, metrics = whole / "config.toml", (whole / "metrics.jsonl").read_bytes()
+    written = config.read_text()
+    assert old in written
+    config.write_text(written.replace(old, new))
+    code, _, errors = in_process(monkeypatch, capsys, "train", whole)
+    assert (code, errors) == (2, f"fnn: {config}: {says.format(run=whole)}\n")
+    assert (whole / "metrics.jsonl").read_bytes() == metrics
+    config.write_text(written)
+    assert in_process(monkeypatch, capsys, "train", whole)[0] == 0
+
+
 def test_a_checkpoint_that_cannot_be_written_is_one_sentence(here, whole, monkeypatch, capsys):
     def full(*arguments, **settings):
         raise ValueError("RESOURCE_EXHAUSTED: No space left on device\nMore.")
