@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
@@ -97,17 +97,28 @@ def _named(directory: str) -> Path:
         raise ConfigError("run.directory", problem) from error
 
 
-def create(directory: Path) -> None:
+def create(directory: Path, files: Mapping[str, str]) -> None:
     """Make the directory of a new run.
+
+    Args:
+        directory: that is not there yet.
+        files: what it begins with, by name; the last is its marker, with which it can go on.
 
     Raises:
         ConfigError: it cannot be made.
+        OSError: the files cannot be written; the directory is gone again then.
     """
     try:
         directory.mkdir(parents=True)
-        (directory / "checkpoints").mkdir()
     except (OSError, ValueError) as error:
         raise _cannot_make(directory, error) from error
+    try:
+        (directory / "checkpoints").mkdir()
+        for name, text in files.items():
+            (directory / name).write_text(text, encoding="utf-8")
+    except OSError:
+        rmtree(directory, ignore_errors=True)
+        raise
 
 
 def _cannot_make(directory: Path, error: OSError | ValueError) -> ConfigError:

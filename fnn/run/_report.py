@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from fnn.run._directory import with_nan
+from fnn.run._directory import with_nan, write_whole
 from fnn.run._progress import with_error
 
 _CAPTIONS = {
@@ -194,7 +194,7 @@ def _page(
         ),
     )
     path = directory / "report.html"
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page)
     return path
 
 

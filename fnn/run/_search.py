@@ -70,7 +70,9 @@ def search_path(path: str, overrides: tuple[str, ...], console: Console) -> int:
     config, directory = opened(path, overrides, "search", "trials.jsonl")
     if config.search is None:
         raise ConfigError(path, "the table [search] is missing; it needs at least [search.space]")
-    if directory is not None and (directory / "results.json").is_file():
+    if directory is not None and all(
+        (directory / name).is_file() for name in ("results.json", "report.html")
+    ):
         return show_search(directory, console)
     return _Search(config, directory).run(console)
 
@@ -199,13 +201,19 @@ class _Search:
 
     def run(self, console: Console) -> int:
         """Search, train the best again, and write everything down."""
-        directory = self._directory or choose(self.config)
-        if self._directory is None:
-            create(directory)
-            (directory / "config.toml").write_text(tomli_w.dumps(self.config.raw), encoding="utf-8")
-            (directory / "trials.jsonl").touch()
-            about = {"data": fingerprint(self.base.data), "scores": _what_decides(self.config)}
-            write_json(directory / "environment.json", {**environment(), **about})
+        directory = self._directory or self._begun()
+        return self._run(directory, console)
+
+    def _begun(self) -> Path:
+        """The new directory of the search."""
+        data, scores = fingerprint(self.base.data), _what_decides(self.config)
+        about = json.dumps({**environment(), "data": data, "scores": scores}, indent=2)
+        directory, config = choose(self.config), tomli_w.dumps(self.config.raw)
+        create(directory, {"config.toml": config, "environment.json": f"{about}\n", "trials.jsonl": ""})
+        return directory
+
+    def _run(self, directory: Path, console: Console) -> int:
+        """Go through the search in its directory."""
         console.print(
             f"{directory}: {self.settings.method.name} over {', '.join(self.space.distributions)}; "
             f"{self._judged_by()}",

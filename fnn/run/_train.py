@@ -83,19 +83,22 @@ def train(config: Config, directory: Path | None, console: Console) -> int:
     if directory is None:
         choose(config)  # complains early
         prepared = prepare(config)
+        summary = f"{prepared.summary}\n"
         directory = choose(config)  # another run may have taken the number in the meantime
-        create(directory)
-        (directory / "config.toml").write_text(config.to_toml(), encoding="utf-8")
-        (directory / "summary.txt").write_text(f"{prepared.summary}\n", encoding="utf-8")
-        so_far = None
+        create(directory, {"config.toml": config.to_toml(), "summary.txt": summary, "metrics.jsonl": ""})
     else:
         results = with_nan(read_json(directory / "results.json", {"stopped": ""}))
-        if "stopped" not in results:
+        if "stopped" not in results and (directory / "report.html").is_file():
             _see_that_it_ended(results, directory)
             _show(directory, results, judge_run(directory), console)
             return 0
         prepared = prepare_again(config, directory)
-        so_far = _so_far(prepared, directory)
+    return _train(prepared, directory, console, started)
+
+
+def _train(prepared: Prepared, directory: Path, console: Console, started: float) -> int:
+    """Train from the last checkpoint on, and write down what the run comes to, the report last."""
+    so_far = _so_far(prepared, directory)
     epochs = () if so_far is None else so_far.history
     write_whole(directory / "metrics.jsonl", "".join(map(_line, range(1, len(epochs) + 1), epochs)))
     before = read_json(directory / "environment.json", {}).get("seconds", 0.0)
@@ -120,6 +123,7 @@ def train(config: Config, directory: Path | None, console: Console) -> int:
         if fit is not None:
             save_checkpoints(directory, fit)
         results, outputs = _results(prepared, fit, stopped)
+        (directory / "report.html").unlink(missing_ok=True)  # of the run before it went on
         write_json(directory / "results.json", finite(results))
         findings = judge_run(directory)
         write_json(directory / "findings.json", as_json(fnn.by_urgency(findings)))

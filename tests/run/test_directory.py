@@ -44,7 +44,7 @@ def test_runs_are_numbered():
     for number in ("1", "2", "3"):
         directory = choose(config())
         assert directory.as_posix() == f"runs/mine/{number}"
-        create(directory)
+        create(directory, {})
     assert choose(config(name="other")).as_posix() == "runs/other/1"
 
 
@@ -62,7 +62,7 @@ def test_choosing_makes_nothing(here):
 
 def test_a_directory_of_one_s_own(here):
     directory = choose(config("a/b"))
-    create(directory)
+    create(directory, {})
     assert (here / "a" / "b" / "checkpoints").is_dir()
 
 
@@ -120,16 +120,24 @@ def test_what_cannot_be_made(case, here):
     with pytest.raises(
         ConfigError, match=rf"^run\.directory: cannot make the directory .*{reason}"
     ) as caught:
-        create(choose(config(directory)))
+        create(choose(config(directory)), {})
     assert "\n" not in str(caught.value)
+    assert os.listdir(here) == ["a"]
+
+
+def test_a_directory_whose_first_files_cannot_be_written_is_gone_again(here):
+    create(here / "a", {"config.toml": "seed = 1", "metrics.jsonl": ""})
+    assert (here / "a" / "config.toml").read_text() == "seed = 1"
+    with pytest.raises(FileNotFoundError):
+        create(here / "b", {"config.toml": "seed = 1", "nowhere/metrics.jsonl": ""})
     assert os.listdir(here) == ["a"]
 
 
 def test_a_run_that_was_made_in_the_meantime_is_left_alone():
     first, second = choose(config()), choose(config())
-    create(first)
+    create(first, {})
     with pytest.raises(ConfigError, match=r"cannot make the directory runs/mine/1: File exists"):
-        create(second)
+        create(second, {})
 
 
 # --- files ----------------------------------------------------------------------------------------------
@@ -181,7 +189,7 @@ def state(make, seed=0, step=0):
 @pytest.fixture
 def saved(here):
     directory = here / "run"
-    create(directory)
+    create(directory, {})
     best, last = state(make, seed=1, step=7), state(make, seed=2, step=9)
     save_checkpoints(directory, fnn.Fit(best, last, 1, ()))
     return directory, {"best": best, "last": last}

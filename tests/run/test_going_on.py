@@ -289,6 +289,36 @@ def test_a_signal_after_the_last_epoch_loses_nothing(name, here, whole, monkeypa
     assert_same_run(here / "runs" / "small" / "1", whole)
 
 
+def test_a_run_that_was_killed_before_its_report_writes_it(interrupted, whole, monkeypatch, capsys):
+    """That of the run before it went on is not taken for it."""
+
+    def fails(directory):
+        raise RuntimeError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_train, "write_report", fails)
+        with pytest.raises(RuntimeError):
+            in_process(monkeypatch, capsys, "train", interrupted)
+    assert "test" in json.loads((interrupted / "results.json").read_text())
+    assert in_process(monkeypatch, capsys, "train", interrupted)[0] == 0
+    assert "stopped by SIGTERM" not in (interrupted / "report.html").read_text()
+    assert_same_run(interrupted, whole)
+
+
+def test_a_run_that_was_killed_before_its_first_step_begins(here, whole, monkeypatch, capsys):
+    def killed(*arguments):
+        raise RuntimeError
+
+    command = ("train", "small.toml", 'run.directory="mine"')
+    with monkeypatch.context() as patched:
+        patched.setattr(_train, "write_whole", killed)
+        with pytest.raises(RuntimeError):
+            in_process(monkeypatch, capsys, *command)
+    assert (here / "mine" / "metrics.jsonl").read_text() == ""
+    assert in_process(monkeypatch, capsys, *command)[0] == 0
+    assert_same_run(here / "mine", whole)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

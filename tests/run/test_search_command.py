@@ -147,6 +147,27 @@ def test_the_report_does_not_repeat_the_settings_in_its_environment(searched):
     assert "model.layers" not in environment
 
 
+def test_a_search_that_was_killed_before_its_report_writes_it(searched, tmp_path, monkeypatch, capsys):
+    found = tmp_path / "found"
+    shutil.copytree(searched, found)
+    (found / "report.html").unlink()
+    code, output, _ = run(monkeypatch, capsys, "search", found)
+    assert code == 0
+    assert "on the test set: loss" in output
+    assert (found / "report.html").read_text().count("<img ") == 5
+    assert lines_of(found) == lines_of(searched)
+    for name in ("results.json", "best/results.json"):
+        now, before = (json.loads((place / name).read_text()) for place in (found, searched))
+        assert (now["test"], now["validation"]) == (before["test"], before["validation"])
+
+
+def test_nothing_is_made_before_all_is_known_that_a_search_begins_with(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_search, "environment", lambda: {}["git"])
+    with pytest.raises(KeyError):
+        run(monkeypatch, capsys, "search", config, f'run.directory="{tmp_path / "found"}"')
+    assert not (tmp_path / "found").exists()
+
+
 def test_a_checkpoint_that_cannot_be_written_is_one_sentence(config, tmp_path, monkeypatch, capsys):
     def full(*arguments, **settings):
         raise ValueError("RESOURCE_EXHAUSTED: No space left on device\nMore.")
