@@ -31,6 +31,7 @@ from fnn.run._directory import (
     read_json,
     write_json,
 )
+from fnn.run._lock import alone
 from fnn.run._output import complain
 from fnn.run._prepare import blamed_on, check_ranges, in_file, prepare, prepare_again
 from fnn.run._read import all_replaced, read
@@ -202,7 +203,8 @@ class _Search:
     def run(self, console: Console) -> int:
         """Search, train the best again, and write everything down."""
         directory = self._directory or self._begun()
-        return self._run(directory, console)
+        with alone(directory, "searches"):
+            return self._run(directory, console)
 
     def _begun(self) -> Path:
         """The new directory of the search."""

@@ -36,6 +36,7 @@ from fnn.run._directory import (
 )
 from fnn.run._figures import draw_confusion, draw_curves, draw_layers, draw_mistakes
 from fnn.run._load import like, loaded
+from fnn.run._lock import alone
 from fnn.run._output import complain
 from fnn.run._prepare import Prepared, prepare, prepare_again
 from fnn.run._progress import Display, results_table
@@ -93,7 +94,8 @@ def train(config: Config, directory: Path | None, console: Console) -> int:
             _show(directory, results, judge_run(directory), console)
             return 0
         prepared = prepare_again(config, directory)
-    return _train(prepared, directory, console, started)
+    with alone(directory, "trains"):
+        return _train(prepared, directory, console, started)
 
 
 def _train(prepared: Prepared, directory: Path, console: Console, started: float) -> int:

@@ -12,12 +12,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 from run_cases import SMALL, in_process
 
 import fnn
 from fnn.run import _train
+from fnn.run._config import ConfigError
 from fnn.run._directory import load_checkpoint, read_json
 from fnn.run._load import like
+from fnn.run._lock import alone
 from fnn.run._prepare import prepare
 from fnn.run._read import read
 
@@ -317,6 +320,25 @@ def test_a_run_that_was_killed_before_its_first_step_begins(here, whole, monkeyp
     assert (here / "mine" / "metrics.jsonl").read_text() == ""
     assert in_process(monkeypatch, capsys, *command)[0] == 0
     assert_same_run(here / "mine", whole)
+
+
+def test_two_processes_do_not_train_in_one_directory(interrupted, monkeypatch, capsys):
+    before = (interrupted / "metrics.jsonl").read_bytes()
+    call, said = _train.Recorder.__call__, []
+    complaint = f"another process trains in {interrupted}; wait for it, or stop it"
+
+    def meanwhile(self, progress):
+        with pytest.raises(ConfigError) as caught:
+            _train.train_path(str(interrupted), (), Console(quiet=True))
+        said.append(str(caught.value))
+        call(self, progress)
+
+    with alone(interrupted, "trains"):
+        assert in_process(monkeypatch, capsys, "train", interrupted) == (2, "", f"fnn: {complaint}\n")
+    assert (interrupted / "metrics.jsonl").read_bytes() == before
+    monkeypatch.setattr(_train.Recorder, "__call__", meanwhile)
+    assert in_process(monkeypatch, capsys, "train", interrupted)[0] == 0
+    assert {*said} == {complaint}
 
 
 @pytest.mark.parametrize(

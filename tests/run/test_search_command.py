@@ -168,6 +168,18 @@ def test_nothing_is_made_before_all_is_known_that_a_search_begins_with(config, t
     assert not (tmp_path / "found").exists()
 
 
+def test_two_processes_do_not_search_in_one_directory(config, tmp_path, monkeypatch, capsys):
+    directory, said = tmp_path / "found", []
+
+    def meanwhile(self, directory):
+        said.append(run(monkeypatch, capsys, "search", directory)[::2])
+        return 130
+
+    monkeypatch.setattr(_search._Search, "_train_best", meanwhile)
+    assert run(monkeypatch, capsys, "search", config, f'run.directory="{directory}"')[0] == 130
+    assert said == [(2, f"fnn: another process searches in {directory}; wait for it, or stop it\n")]
+
+
 def test_a_checkpoint_that_cannot_be_written_is_one_sentence(config, tmp_path, monkeypatch, capsys):
     def full(*arguments, **settings):
         raise ValueError("RESOURCE_EXHAUSTED: No space left on device\nMore.")
