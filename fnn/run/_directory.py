@@ -306,7 +306,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 def _first_line(error: Exception) -> str:
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return line if len(line) <= 200 else f"{line[:199]}…"
+    return line if len(line) <= 120 else f"{line[:119]}…"
 
 
 def _version(package: str) -> str | None:
