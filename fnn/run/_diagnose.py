@@ -20,7 +20,7 @@ from rich.text import Text
 import fnn
 from fnn.run._config import ConfigError
 from fnn.run._curve_file import curves_of, read_records, rows_of
-from fnn.run._directory import finite, with_nan, write_whole
+from fnn.run._directory import check_begun, finite, with_nan, write_whole
 from fnn.run._prepare import Prepared
 from fnn.train._fit import spread_rows
 from fnn.train._state import as_values
@@ -175,8 +175,7 @@ def _curves(path: Path, records: list[dict[str, Any]]) -> fnn.Curves:
         if len(curves.loss) < 3:
             raise ConfigError(str(path), f"a curve of at least 3 losses is wanted, not of {len(curves.loss)}")
         return curves
-    if not (path / "metrics.jsonl").is_file():
-        raise ConfigError("", f"{path} is not the directory of a run: it has no metrics.jsonl")
+    check_begun(path, "run", "metrics.jsonl")
     epochs, none = read_records(path / "metrics.jsonl"), np.zeros(0)
     curves = curves_of(epochs, path / "metrics.jsonl") if epochs else fnn.Curves(none, none, none, none, none)
     if not records:

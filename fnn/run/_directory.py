@@ -42,10 +42,9 @@ def opened(path: str, overrides: tuple[str, ...], kind: str, marker: str) -> tup
     """
     directory = Path(path)
     if os.path.isdir(directory):  # False for a name that is too long
+        check_begun(directory, kind, marker)
         if overrides:
             raise ConfigError(overrides[0], f"{path} is a {kind} that has begun, where no key can be changed")
-        if not (directory / marker).is_file():
-            raise ConfigError("", f"{path} is not the directory of a {kind}: it has no {marker}")
         return read(directory / "config.toml"), directory
     config = read(path, overrides)
     if config.directory is None or not os.path.isfile(_named(config.directory) / marker):
@@ -56,6 +55,19 @@ def opened(path: str, overrides: tuple[str, ...], kind: str, marker: str) -> tup
             "run.directory", f"{directory} has a {kind} of another config; name another one, or remove it"
         )
     return config, directory
+
+
+def check_begun(directory: Path, kind: str, marker: str) -> None:
+    """Raise ConfigError where something is not the directory of what is run; see `opened`."""
+    if (directory / marker).is_file():
+        return
+    if kind == "run" and (directory / "trials.jsonl").is_file():
+        raise ConfigError(
+            "",
+            f"{directory} is the directory of a search, not of a run: its best run is {directory / 'best'}, "
+            f"once the search has ended; fnn search {directory} goes on with it, or prints what it found",
+        )
+    raise ConfigError("", f"{directory} is not the directory of a {kind}: it has no {marker}")
 
 
 def choose(config: Config) -> Path:

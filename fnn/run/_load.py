@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 import fnn
 from fnn.run._config import ConfigError
-from fnn.run._directory import load_checkpoint
+from fnn.run._directory import check_begun, load_checkpoint
 from fnn.run._prepare import Prepared, prepare_again
 from fnn.run._read import read
 from fnn.train import Make
@@ -56,8 +56,7 @@ def loaded(directory: Path, name: str) -> tuple[Prepared, fnn.TrainState]:
         ConfigError: not a run, or one without that checkpoint.
     """
     for name_of_file in ("config.toml", "metrics.jsonl"):
-        if not (directory / name_of_file).is_file():
-            raise ConfigError("", f"{directory} is not the directory of a run: it has no {name_of_file}")
+        check_begun(directory, "run", name_of_file)
     prepared = prepare_again(read(directory / "config.toml"), directory)
     return prepared, load_checkpoint(directory, name, like(prepared))
 

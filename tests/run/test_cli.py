@@ -592,6 +592,18 @@ def test_evaluate_needs_a_run(folder, monkeypatch, capsys, name, message):
     refuses(monkeypatch, capsys, folder, ["evaluate", name], message)
 
 
+@pytest.mark.parametrize("arguments", [["train"], ["train", "train.epochs=3"], ["evaluate"], ["check"]])
+def test_the_directory_of_a_search_says_where_its_best_run_is(folder, monkeypatch, capsys, arguments):
+    (folder / "directory" / "config.toml").write_text(SMALL)
+    (folder / "directory" / "trials.jsonl").touch()
+    command, *overrides = arguments
+    message = (
+        "directory is the directory of a search, not of a run: its best run is directory/best, once the "
+        "search has ended; fnn search directory goes on with it, or prints what it found"
+    )
+    refuses(monkeypatch, capsys, folder, [command, "directory", *overrides], message)
+
+
 def test_evaluate_says_which_config_of_a_run_is_wrong(folder, monkeypatch, capsys):
     (folder / "directory" / "config.toml").write_text(SMALL.replace("digits", "digit"))
     (folder / "directory" / "metrics.jsonl").touch()
