@@ -48,6 +48,7 @@ def linear(
 
 def _check(x: Array | jax.ShapeDtypeStruct) -> None:
     if len(x.shape) != 2:
-        raise ValueError(
-            f"a linear layer takes (batch, inputs), got an input of shape {x.shape}; put flatten before it"
+        way_out = (
+            "x[None] makes a batch of a single example" if len(x.shape) == 1 else "put flatten before it"
         )
+        raise ValueError(f"a linear layer takes (batch, inputs), got an input of shape {x.shape}; {way_out}")

@@ -203,9 +203,10 @@ def _floating_dtype(x: Array, kernel: Array) -> jnp.dtype:
 
 def _check_rank(x: Array, kernel: Array) -> None:
     if kernel.ndim != x.ndim and spatial_axes(x):
+        way_out = "; x[None] makes a batch of a single example" if kernel.ndim == x.ndim + 1 else ""
         raise ValueError(
             f"a kernel of shape {kernel.shape} does not fit an input of shape {x.shape}: it has one window "
-            "axis for each spatial axis of the input, then channels and features"
+            f"axis for each spatial axis of the input, then channels and features{way_out}"
         )
 
 

@@ -231,6 +231,12 @@ REFUSED = {
         ),
         r"a kernel of shape \(3, 3, 2, 4\) does not fit an input of shape \(1, 5, 2\)",
     ),
+    "one image without its batch axis": (
+        lambda: nn.conv(4, 3).apply(
+            nn.conv(4, 3).init(KEY, jnp.ones((1, 5, 5, 2)))[0], {}, jnp.ones((5, 5, 2))
+        ),
+        r"does not fit an input of shape \(5, 5, 2\): .*; x\[None\] makes a batch of a single example$",
+    ),
     "a window for volumes before images": (
         lambda: nn.avg_pool((2, 2, 2)).apply({}, {}, jnp.ones((1, 4, 4, 2))),
         r"window must be one integer or a tuple of 2, .* not \(2, 2, 2\)",

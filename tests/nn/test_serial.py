@@ -303,6 +303,11 @@ MISFITS = {
         IMAGES,
         r"^linear_1: a linear layer takes \(batch, inputs\), got .* shape \(2, 8, 8, 3\); put flatten",
     ),
+    "linear of one example": (
+        nn.serial(nn.relu, nn.linear(3)),
+        jax.ShapeDtypeStruct((5,), jnp.float32),
+        r"^linear_1: a linear layer takes .* shape \(5,\); x\[None\] makes a batch of a single example$",
+    ),
     "in a nested network": (
         nn.serial(nn.serial(nn.residual(nn.mlp(name="head")))),
         IMAGES,
