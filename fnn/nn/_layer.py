@@ -139,7 +139,8 @@ def as_layer(value: LayerLike) -> Layer:
     function = getattr(value, "func", value)  # what a functools.partial calls
     kind = getattr(function, "__name__", "function").strip("<>_")
     if not callable(value):
-        raise TypeError(f"a layer or a function of one array is wanted, not {value!r}")
+        way_out = "; pass them one by one, serial(*layers)" if type(value) in (list, tuple) else ""
+        raise TypeError(f"a layer or a function of one array is wanted, not {type(value).__name__}{way_out}")
     try:
         makes_layers = inspect.signature(function).return_annotation in (Layer, "Layer")
     except ValueError:  # some builtins have no signature

@@ -315,8 +315,12 @@ def needed(params: Params | None, optimizer: str) -> Params:
 def check_optimizer(taker: str, optimizer: Any) -> None:
     """Raise TypeError where something is not an optimizer."""
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
-        name = getattr(optimizer, "__name__", repr(optimizer))
-        advice = "; an optimizer's function has to be called" if callable(optimizer) else ""
+        name, advice = getattr(optimizer, "__name__", type(optimizer).__name__), ""
+        if callable(optimizer):
+            advice = "; an optimizer's function has to be called"
+        elif type(optimizer) in (list, tuple):
+            pair = len(optimizer) == 2 and all(map(callable, optimizer))
+            advice = f"; make one of it, {'Optimizer(init, update)' if pair else 'chain(*optimizers)'}"
         raise TypeError(f"{taker} takes optimizers, not {name}{advice}")
 
 

@@ -258,9 +258,18 @@ def test_a_forgotten_call_without_annotation_says_so_at_init():
     assert "in the layer block_1" in caught.value.__notes__
 
 
-@pytest.mark.parametrize("value", [3, "conv", None, [nn.relu]])
-def test_something_else_than_a_layer(value):
-    with pytest.raises(TypeError, match="a layer or a function of one array is wanted, not "):
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (3, "int"),
+        ("conv", "str"),
+        (fnn.adam(0.1), "Optimizer"),
+        ([nn.linear(8), nn.relu], r"list; pass them one by one, serial\(\*layers\)"),
+        ((jnp.tanh, jnp.sin), r"tuple; pass them one by one, serial\(\*layers\)"),
+    ],
+)
+def test_something_else_than_a_layer(value, named):
+    with pytest.raises(TypeError, match=f"^a layer or a function of one array is wanted, not {named}$"):
         nn.serial(value)
 
 

@@ -660,7 +660,13 @@ def test_a_vector_of_learning_rates_is_refused_with_what_to_do() -> None:
 def test_chain_refuses_what_is_not_an_optimizer() -> None:
     with pytest.raises(TypeError, match="chain takes optimizers, not adam; an optimizer's function has to"):
         optim.chain(optim.adam)
-    with pytest.raises(TypeError, match=r"chain takes optimizers, not \[Optimizer\(.*\]$"):
+    with pytest.raises(TypeError, match=r"^chain takes optimizers, not list; make one of it, chain\(\*optim"):
         optim.chain([optim.adam(0.1)])  # type: ignore[arg-type]
+    with pytest.raises(
+        TypeError, match=r"^chain takes optimizers, not tuple; make one of it, Optimizer\(init, "
+    ):
+        optim.chain(tuple(optim.adam(0.1)))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^chain takes optimizers, not float$"):
+        optim.chain(0.1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="chain needs at least one optimizer"):
         optim.chain()
