@@ -105,6 +105,9 @@ def layer(
         name: in place of the automatic one.
         window: see `Layer`.
 
+    Raises:
+        TypeError: a kind that is no string; when it is applied, anything but one array from `apply`.
+
     >>> import jax.numpy as jnp
     >>> def init(key, x):
     ...     return {"factor": jnp.ones(())}
@@ -113,6 +116,11 @@ def layer(
     >>> scale.apply(params, state, jnp.ones((2, 3)))[0].shape
     (2, 3)
     """
+    if not isinstance(kind, str):
+        raise TypeError(
+            'a layer begins with its kind, a string such as "scale": layer(kind, apply, init), not with '
+            f"{getattr(kind, '__name__', type(kind).__name__)}"
+        )
 
     def init_(key: Key, x: Any) -> tuple[Params, State]:
         return ({} if init is None else init(key, as_shape(x))), {}
@@ -127,7 +135,10 @@ def layer(
         mask: Array | None = None,
     ) -> tuple[Array, State]:
         del train, key, mask
-        return apply(params, x), state
+        y = apply(params, x)
+        if not hasattr(y, "shape"):
+            raise TypeError(f"the layer {kind} must return one array, not {type(y).__name__}")
+        return y, state
 
     return Layer(kind, init_, apply_, name, window=window)
 

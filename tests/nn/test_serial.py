@@ -273,6 +273,33 @@ def test_something_else_than_a_layer(value, named):
         nn.serial(value)
 
 
+def test_a_layer_without_its_kind():
+    def double(params, x):
+        return 2 * x
+
+    with pytest.raises(
+        TypeError, match=r"^a layer begins with .*: layer\(kind, apply, init\), not with double$"
+    ):
+        nn.layer(double, lambda key, x: {})
+
+
+@pytest.mark.parametrize(
+    ("layer", "path", "problem"),
+    [
+        (
+            nn.layer("mine", lambda params, x: (x, {})),
+            "mine_1",
+            "the layer mine must return one array, not tuple",
+        ),
+        (lambda x: None, "lambda_1", "the layer lambda must return one array, not NoneType"),
+    ],
+)
+def test_a_layer_that_returns_something_else_than_an_array(layer, path, problem):
+    with pytest.raises(TypeError, match=f"^{problem}\n") as caught:
+        nn.serial(layer, nn.linear(3)).init(KEY, VECTORS)
+    assert f"in the layer {path}" in caught.value.__notes__
+
+
 @pytest.mark.parametrize("net", [nn.serial(nn.relu), nn.residual(nn.relu), nn.dropout(), nn.batch_norm()])
 def test_a_traced_train_says_how_to_write_it(net):
     params, state = net.init(KEY, VECTORS)
