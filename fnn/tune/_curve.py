@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fnn.tune._table import CHECKS
+
 _PIECES = 50  # into which a training curve is averaged
 
 
@@ -75,7 +77,9 @@ def of_curves(curves: Curves) -> tuple[dict[str, float], dict[str, str]]:
     evidence["diverged"] = f"{start:.3g} at the start, {end:.3g} at the end"
     fall = start - low
     if not curves.whole_epochs:
-        numbers["barely_moves"] = fall / scale
+        # A run that diverged wants a lower rate, whatever it removed before, and not a higher one.
+        diverged = numbers["diverged"] > CHECKS["diverged"].warn
+        numbers["barely_moves"] = math.nan if diverged else fall / scale
         evidence["barely_moves"] = f"from {start:.3g} to at best {low:.3g}"
     span = max(smooth.max(), start) - low
     if span > 0:

@@ -43,8 +43,10 @@ def test_a_loss_that_is_no_number_diverged_and_the_step_is_named():
     assert "step 121" in found["diverged"].why
 
 
-def test_a_loss_that_ends_above_its_start_diverged():
-    assert judged(2.3 + 0.05 * STEPS)["diverged"].verdict == "FAIL"
+def test_a_loss_that_ends_above_its_start_diverged_and_is_not_told_to_raise_the_rate():
+    found = judged(2.3 + 0.05 * STEPS)
+    assert found["diverged"].verdict == "FAIL"
+    assert (found["barely_moves"].verdict, found["barely_moves"].advice) == ("SKIP", "")
 
 
 def test_ups_and_downs_are_summed_over_the_range():
