@@ -19,7 +19,8 @@ class Examples(NamedTuple):
 
     Attributes:
         x: Inputs, (N, ...): images are (N, height, width, channels) uint8, 0 to 255, other inputs float32.
-        y: Class labels, (N,) int32, or float32 targets of a regression, (N, ...).
+        y: Class labels, (N,) int32, or float32 targets of a regression, (N, ...) as the network's outputs:
+            (N, 1) for one output.
     """
 
     x: np.ndarray

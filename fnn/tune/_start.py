@@ -230,11 +230,14 @@ def _independence(task: Task, state: TrainState, x: Array, y: Array) -> Array:
     if half == 0:
         return jnp.asarray(jnp.nan)
 
-    def losses(x: Array) -> Array:
+    def losses(batch: tuple[Array, Array]) -> Array:
+        x, y = batch
         return task.loss(task.net.apply(state.params, state.state, x)[0], y)[:half]
 
-    others = jnp.concatenate([x[:half], x[half:][::-1] + 1])
-    before, after = lax.map(losses, jnp.stack([x, others]))
+    other_x = jnp.concatenate([x[:half], x[half:][::-1] + 1])
+    # Reversed targets would have the same mean, and a loss that broadcasts sees little else of them.
+    other_y = jnp.concatenate([y[:half], jnp.broadcast_to(y[0], y[half:].shape)])
+    before, after = lax.map(losses, (jnp.stack([x, other_x]), jnp.stack([y, other_y])))
     return jnp.abs(after - before).max() / (jnp.abs(before).mean() + 1e-12)
 
 

@@ -153,7 +153,8 @@ CHECKS: dict[str, Check] = {
     ),
     "independence": Check(
         "start", "how far an example's loss changes with the other examples of its batch, relative",
-        1e-4, 1e-2, "high", "some operation mixes examples: look for a wrong axis or reshape",
+        1e-4, 1e-2, "high", "some operation mixes examples: look for a wrong axis or reshape, or a loss "
+        "that broadcasts (N,) against (N, 1)",
         "Karpathy (2019), A recipe for training neural networks",
     ),
     "gradients": Check(

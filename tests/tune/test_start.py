@@ -12,7 +12,7 @@ import fnn
 from fnn.train import Batch
 from fnn.tune._networks import without_noise
 from fnn.tune._short_runs import RANGE, overfit, range_test, trained_for
-from fnn.tune._start import _of_optimizer, _thinned, at_start
+from fnn.tune._start import _independence, _of_optimizer, _thinned, at_start
 
 KEY = jax.random.key(0)
 RANDOM = np.random.default_rng(0)
@@ -199,6 +199,23 @@ def test_a_network_that_mixes_examples_is_said_to():
     apart = measured(PLAIN, (), KEY, EXAMPLES)["independence"]
     assert fnn.find_all({"independence": float(mixed)})[0].verdict == "FAIL"
     assert float(apart) == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "outputs", "verdict"),
+    [
+        (lambda o, y: jnp.square(o - y).mean(-1), X[:, 0], 1, "FAIL"),  # (N, 1) - (N,) is (N, N)
+        (lambda o, y: jnp.square(o - y).mean(-1), X[:, :1], 1, "PASS"),
+        (fnn.mean_squared_error, X[:, :1], 1, "PASS"),
+        (fnn.softmax_cross_entropy, np.eye(4, dtype=np.float32)[Y], 4, "PASS"),
+    ],
+)
+def test_a_loss_that_broadcasts_mixes_examples(loss, y, outputs, verdict):
+    task = fnn.Task(fnn.linear(outputs), loss, fnn.sgd(0.1))
+    state = fnn.init_state(lambda _: task, (), KEY, X)
+    with jax.numpy_rank_promotion("allow"):
+        mixed = _independence(task, state, X, y)
+    assert fnn.find_all({"independence": float(mixed)})[0].verdict == verdict
 
 
 def test_dropouts_noise_is_its_rate_over_the_rest():
