@@ -70,6 +70,13 @@ def check_alike(parts: dict[str, Examples]) -> None:
 def check_examples(examples: Examples, classes: tuple[str, ...], where: str) -> None:
     """Raise DataError where inputs, labels or the names of classes are not what a network can learn."""
     _check_classes(classes, where)
+    check_arrays(examples, where)
+    if np.issubdtype(examples.y.dtype, np.integer):
+        _check_labels(examples.y, classes, where)
+
+
+def check_arrays(examples: Examples, where: str) -> None:
+    """Raise DataError where inputs and targets are no sound arrays of equal length."""
     x, y = examples
     _check_kind(x, f"x of {where}", "uint8 (images, 0 to 255) or floats", jnp.uint8, jnp.floating)
     _check_kind(
@@ -93,8 +100,6 @@ def check_examples(examples: Examples, classes: tuple[str, ...], where: str) -> 
         raise DataError(f"{where} is empty: its x has shape {x.shape}; expected at least one example")
     for field, array in zip(Examples._fields, examples, strict=True):
         _check_finite(array, f"{field} of {where}")
-    if np.issubdtype(y.dtype, np.integer):
-        _check_labels(y, classes, where)
 
 
 def _check_classes(classes: tuple[str, ...], where: str) -> None:
@@ -122,8 +127,9 @@ def _check_kind(array: np.ndarray, where: str, wanted: str, *kinds: Any) -> None
 def _check_finite(array: np.ndarray, where: str) -> None:
     if not jnp.issubdtype(array.dtype, jnp.floating):
         return
+    array = np.asarray(array)  # what is done to one of JAX inside of jit would be traced
     with np.errstate(over="ignore"):
-        finite = np.isfinite(np.asarray(array).astype(np.float32, copy=False))
+        finite = np.isfinite(array.astype(np.float32, copy=False))
     if not finite.all():
         first = np.unravel_index(int(np.argmin(finite)), array.shape)
         raise DataError(
@@ -143,10 +149,16 @@ def _check_labels(y: np.ndarray, classes: tuple[str, ...], where: str) -> None:
             f"{where} has integer labels but no classes; name the classes, or make the targets floats if it "
             "is a regression"
         )
-    outside = (y < 0) | (y >= len(classes))
+    check_labels_exist(y, len(classes), where)
+
+
+def check_labels_exist(y: np.ndarray, classes: int, where: str) -> None:
+    """Raise DataError where a label is none of so many classes."""
+    y = np.asarray(y)
+    outside = (y < 0) | (y >= classes)
     if outside.any():
         first = int(np.argmax(outside))
         raise DataError(
-            f"label {y[first]} at example {first} in {where} lies outside the {len(classes)} classes; "
-            f"labels run from 0 to {len(classes) - 1}"
+            f"label {y[first]} at example {first} in {where} lies outside the {classes} classes; "
+            f"labels run from 0 to {classes - 1}"
         )

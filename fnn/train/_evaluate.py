@@ -6,11 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from fnn._types import Array, check_optional, check_range
-from fnn.data import Examples
+from fnn.data import Dataset, Examples, Splits
+from fnn.data._dataset import check_arrays, check_labels_exist
 from fnn.optim import accuracy
 from fnn.train._mesh import over_data
 from fnn.train._state import Make, TrainState, evaluation_params, network_input, task_at
@@ -38,12 +40,14 @@ def predict(
 
     Raises:
         ValueError: a batch size below 1, or no inputs.
-        TypeError: no `TrainState`.
+        TypeError: no `TrainState`, or a data set in place of its inputs.
     """
     if not isinstance(state, TrainState):
         raise TypeError(
             f"state must be a TrainState, such as result.best of what fit returns, not {type(state).__name__}"
         )
+    if isinstance(x, Examples | Dataset | Splits):
+        raise TypeError(f"x must be an array of inputs, such as data.test.x, not {type(x).__name__}")
     check_optional("batch_size", batch_size, at_least=1, integer=True)
     check_range("the number of inputs", len(x), at_least=1)
     task = task_at(make, hyperparameters, state.step)
@@ -97,14 +101,19 @@ def evaluate(
         `{"loss": …, "accuracy": …}`, scalars.
 
     Raises:
-        ValueError: see `predict`.
+        ValueError: see `predict`; outside of transformations also what `split` refuses of training examples.
         TypeError: see `predict`; no `Examples`.
     """
     if not isinstance(examples, Examples):
         raise TypeError(
             f"examples must be fnn.Examples(x, y), such as data.test, not {type(examples).__name__}"
         )
+    known = not any(isinstance(part, jax.core.Tracer) for part in examples)
+    if known:
+        check_arrays(examples, "the part to evaluate")
     outputs = predict(make, hyperparameters, state, examples.x, batch_size=batch_size)
+    if known and has_classes(examples.y):
+        check_labels_exist(examples.y, outputs.shape[-1], "the part to evaluate")
     return score(make, hyperparameters, state, outputs, examples.y)
 
 

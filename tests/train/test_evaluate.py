@@ -143,6 +143,48 @@ def test_a_run_and_data_as_a_whole_are_refused(state: Any, examples: Any, messag
         evaluate(softmax_regression.make, SETTINGS, state, examples)
 
 
+@pytest.mark.parametrize("x", [Examples(X, Y), Splits(*[Examples(X, Y)] * 3, tuple("abcd"), "all")])
+def test_inputs_are_not_a_data_set(x: Any) -> None:
+    with pytest.raises(TypeError, match=r"x must be an array of inputs, such as data.test.x, not [ES]"):
+        predict(softmax_regression.make, SETTINGS, initial(), x)
+
+
+NAN = np.where(np.arange(3) == 2, np.float32(np.nan), X)
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (NAN, Y, "x of the part to evaluate holds nan at example 0"),
+        (X, Y + 1, "label 4 at example . in the part to evaluate lies outside the 4 classes"),
+        (X, Y - 1, "label -1 at example . in the part to evaluate lies outside the 4 classes"),
+        (X, Y[:3], r"the part to evaluate has 13 examples in x but y has shape \(3,\)"),
+    ],
+)
+def test_examples_that_are_not_sound_are_refused(x: Any, y: Any, message: str, array: Any) -> None:
+    examples = Examples(array(x), array(y))
+    with pytest.raises(ValueError, match=message):
+        evaluate(softmax_regression.make, SETTINGS, initial(), examples)
+    known = partial(evaluate, softmax_regression.make, SETTINGS)
+    with pytest.raises(ValueError, match=message):  # where the state alone is traced
+        jax.jit(lambda state: known(state, examples))(initial())
+
+
+def test_names_are_no_labels() -> None:
+    with pytest.raises(ValueError, match="y of the part to evaluate is <U1; expected integers"):
+        evaluate(softmax_regression.make, SETTINGS, initial(), Examples(X, np.array(list("abcd"))[Y]))
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+def test_states_may_be_traced_and_examples_not(array: Any) -> None:
+    examples = Examples(array(X), array(Y))
+    states = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), initial())
+    known = partial(evaluate, softmax_regression.make, SETTINGS)
+    many = jax.vmap(lambda state: known(state, examples))(states)
+    np.testing.assert_allclose(many["loss"], [known(initial(), examples)["loss"]] * 2, rtol=1e-6)
+
+
 def test_arrays_on_the_host_will_do() -> None:
     actual = predict(softmax_regression.make, SETTINGS, initial(), X, batch_size=5)
     np.testing.assert_allclose(actual, X @ KERNEL, rtol=1e-5, atol=1e-6)
