@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from fnn._tree import paths
 from fnn._types import check_range, check_seed
-from fnn.data import Splits, moments
+from fnn.data import Moments, Splits, moments
 from fnn.data._split import check_splits
 from fnn.train._check_fit import check_fit
 from fnn.train._evaluate import evaluate
@@ -148,6 +148,8 @@ def fit(
     check_fit(make, hyperparameters, data, epochs=epochs, batch_size=batch_size, patience=patience)
     check_seed(seed)
     check_mesh(mesh, "data")
+    if not isinstance(so_far, Fit | None):
+        raise TypeError(f"so_far must be a Fit, as fit returns it, not {type(so_far).__name__}")
     train, validation = data.train, data.validation
     n = len(train.x)
     batch_size = n if batch_size == "all" else batch_size
@@ -158,10 +160,14 @@ def fit(
 
     with on_mesh(mesh):
         first = jax.device_put(train.x[lsuv_rows(n, batch_size) if lsuv else slice(1)])
-        # Traced anew, since `_init` may have been compiled when `make` returned something else.
-        start = start_shapes(make, values, key, first)
         if so_far is None:
-            state = _init(make, values, key, first, moments(train.x) if standardize else None, rescale=lsuv)
+            means = moments(train.x) if standardize else None
+        else:
+            means = so_far.last.moments
+        # Traced anew, since `_init` may have been compiled when `make` returned something else.
+        start = start_shapes(make, values, key, first, means)
+        if so_far is None:
+            state = _init(make, values, key, first, means, rescale=lsuv)
             _check_pure(state, start)
             so_far = Fit(state, state, 0, ())
         else:
@@ -239,15 +245,12 @@ def _first_difference(one: TrainState, other: TrainState) -> tuple[str, str, str
     return None
 
 
-def _check_goes_on(so_far: Any, start: TrainState, *, epochs: int, steps: int) -> None:
+def _check_goes_on(so_far: Fit, start: TrainState, *, epochs: int, steps: int) -> None:
     """See that a run to go on with is of this network, these data and this length.
 
     Raises:
         ValueError: one that is not.
-        TypeError: no run.
     """
-    if not isinstance(so_far, Fit):
-        raise TypeError(f"so_far must be a Fit, as fit returns it, not {type(so_far).__name__}")
     before = len(so_far.history)
     if before > epochs:
         raise ValueError(f"so_far went through {before} epochs, which are more than {epochs} in all")
@@ -263,14 +266,14 @@ def _check_goes_on(so_far: Any, start: TrainState, *, epochs: int, steps: int) -
         )
 
 
-def start_shapes(make: Make, values: Any, key: Any, x: Any) -> TrainState:
-    """The state before the first step, as shapes, traced anew.
+def start_shapes(make: Make, values: Any, key: Any, x: Any, means: Moments | None) -> TrainState:
+    """The state before the first step, as shapes, traced anew; see `init_state`.
 
     Raises:
         TypeError: `make` wants to know a number among the hyperparameters, which is traced here.
     """
     try:
-        return jax.eval_shape(partial(init_state, make), values, key, x)
+        return jax.eval_shape(partial(init_state, make), values, key, x, means)
     except Exception as error:  # with the numbers themselves all went well before
         raise TypeError(
             "make decides about structure by a number among the hyperparameters, such as a width, but fit "

@@ -95,8 +95,9 @@ def as_values(hyperparameters: Any) -> Any:
     def value(number: Any) -> Array:
         if isinstance(number, str):
             raise TypeError(
-                f"hyperparameters are numbers and schedules, and not {number!r}; what is structure, `make` "
-                "knows by itself"
+                f"hyperparameters are numbers and schedules, and not {number!r}; set what is structure "
+                f"beforehand, as in lambda hyperparameters: make({{**hyperparameters, 'name': {number!r}}}), "
+                "and leave it out of the hyperparameters"
             )
         if isinstance(number, Array):
             return number.astype(jnp.float32)

@@ -112,7 +112,7 @@ def check(
     order = np.random.default_rng(seed).permutation(len(data.train.x))
     batch, sample = _take(data.train, order[:BATCH]), tiny_sample(data.train)
     batches = short_batches(data.train, order)
-    start_shapes(make, values, key, batch.x)
+    start_shapes(make, values, key, batch.x, means)
     with ThreadPoolExecutor() as pool:  # most of the time is compiling, and one program leaves cores idle
         pool.submit(_init.lower(make, values, key, batch.x, means, rescale=lsuv).compile)
         numbers, evidence = of_data(data, means, seed=seed)

@@ -129,6 +129,20 @@ def test_data_may_be_arrays_of_jax() -> None:
     assert fit(perceptron, SETTINGS, arrays, epochs=1, batch_size=8).best_epoch == 1
 
 
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_inputs_below_float32_are_standardised_in_float32(dtype: Any) -> None:
+    def of(data: Splits, dtype: Any) -> Splits:
+        train, validation = (part._replace(x=part.x.astype(dtype)) for part in data[:2])
+        return data._replace(train=train, validation=validation)
+
+    narrow = of(blobs(8), dtype)
+    runs = [
+        fit(perceptron, SETTINGS, data, epochs=1, batch_size=8) for data in (narrow, of(narrow, np.float32))
+    ]
+    assert same(runs[0].last, runs[1].last)
+    assert len(fit(perceptron, SETTINGS, narrow, epochs=2, batch_size=8, so_far=runs[0]).history) == 2
+
+
 def test_the_seed_decides_everything() -> None:
     data = blobs(30)
     runs = [fit(perceptron, SETTINGS, data, epochs=2, batch_size=8, seed=seed) for seed in (1, 1, 2)]
@@ -652,7 +666,8 @@ MISUSED: dict[str, tuple[Callable, Any, dict[str, Any], str]] = {
         returning(NET, LOSS, SGD),
         {"activation": "relu"},
         {},
-        "hyperparameters are numbers and schedules, and not 'relu'",
+        "hyperparameters are numbers and schedules, and not 'relu'; set what is structure beforehand, as in "
+        "lambda hyperparameters: make({**hyperparameters, 'name': 'relu'}), and leave it out of the hyper",
     ),
     "half an epoch": (returning(NET, LOSS, SGD), {}, {"epochs": 1.5}, "epochs must be an integer, not 1.5"),
     "a batch of floats": (
