@@ -11,7 +11,16 @@ import numpy as np
 from fnn._types import check_optional, check_range
 from fnn.data import DataError, Splits, Visit, to_float
 from fnn.train._evaluate import metric_name, unbound
-from fnn.train._state import Batch, Make, Task, TaskError, init_state, task_at
+from fnn.train._state import (
+    Batch,
+    Make,
+    Task,
+    TaskError,
+    TrainState,
+    first_difference,
+    init_state,
+    task_at,
+)
 from fnn.train._step import has_classes, train_step
 
 _CHECKED = 1000  # targets that are looked at together
@@ -81,7 +90,8 @@ def check_fit(
                 f"{shape}{way_out if classes == 2 and outputs.size == size else ''}"
             )
         _check_metrics(task, outputs, batch.y)
-        return outputs, train_step(make, hyperparameters, state, batch)
+        after, _ = train_step(make, hyperparameters, state, batch)
+        return outputs, state, after
 
     shape: Any = jax.ShapeDtypeStruct
     batch = Batch(
@@ -90,11 +100,27 @@ def check_fit(
         shape((size,), bool),
         Visit(shape((size,), jnp.int32), shape((), jnp.int32)),
     )
-    outputs, _ = jax.eval_shape(run, jax.eval_shape(jax.random.key, 0), batch)
+    outputs, before, after = jax.eval_shape(run, jax.eval_shape(jax.random.key, 0), batch)
+    _check_alike(before, after)
     if not has_classes(y):
         loss = task_at(make, hyperparameters, jnp.zeros((), jnp.int32)).loss
         for where, part in (("training", data.train), ("validation", data.validation)):
             _check_targets(loss, outputs, part.y, f"the {where} part")
+
+
+def _check_alike(before: TrainState, after: TrainState) -> None:
+    """Say where a step returns a state unlike the one that it was given, which no loop can go on with."""
+    difference = first_difference(before, after)
+    for part in ("state", "opt_state"):  # of equal arrays, which may stand in a list in place of a tuple
+        had, has = (jax.tree.structure(getattr(state, part)) for state in (before, after))
+        if had != has:
+            difference = difference or (part, str(had), str(has))
+    if difference:
+        path, had, has = difference
+        function = "the optimizer's update" if path.startswith("opt_state") else "the network's apply"
+        raise ValueError(
+            f"{function} must return a state like that of init: {path} was {had}, and is {has} after a step"
+        )
 
 
 def _check_metrics(task: Task, outputs: Any, targets: Any) -> None:

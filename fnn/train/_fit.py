@@ -11,14 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from fnn._tree import paths
 from fnn._types import check_range, check_seed
 from fnn.data import Moments, Splits, moments
 from fnn.data._split import check_splits
 from fnn.train._check_fit import check_fit
 from fnn.train._evaluate import evaluate
 from fnn.train._mesh import check_mesh, on_mesh, placed
-from fnn.train._state import Make, TrainState, as_values, init_state
+from fnn.train._state import Make, TrainState, as_values, first_difference, init_state
 from fnn.train._step import StepMetrics, epoch_rows, train_chunk
 
 _CHUNK_STEPS = 100
@@ -160,9 +159,8 @@ def fit(
 
     with on_mesh(mesh):
         first = jax.device_put(train.x[lsuv_rows(n, batch_size) if lsuv else slice(1)])
-        if so_far is None:
-            means = moments(train.x) if standardize else None
-        else:
+        means = moments(train.x) if standardize and so_far is None else None
+        if so_far is not None:
             means = so_far.last.moments
         # Traced anew, since `_init` may have been compiled when `make` returned something else.
         start = start_shapes(make, values, key, first, means)
@@ -223,26 +221,12 @@ def _ends(so_far: Fit, epochs: int, patience: int | None) -> int:
 
 def _check_pure(compiled: TrainState, traced: TrainState) -> None:
     """Raise ValueError where what is compiled of `make` begins with other shapes than it begins with now."""
-    if difference := _first_difference(compiled, traced):
+    if difference := first_difference(compiled, traced):
         path, was, now = difference
         raise ValueError(
             f"make returns another network or optimizer than when it was compiled: {path} was {was}, and is "
             f"{now} now; it must be pure, so define it anew for another structure"
         )
-
-
-def _first_difference(one: TrainState, other: TrainState) -> tuple[str, str, str] | None:
-    """The path of the first array that is not alike in two states, and what it is in each."""
-    for part in ("params", "state", "opt_state"):
-        first, second = (
-            {path: f"{leaf.dtype} of shape {leaf.shape}" for path, leaf in paths(getattr(state, part))}
-            for state in (one, other)
-        )
-        for path in first | second:
-            had, has = first.get(path, "missing"), second.get(path, "missing")
-            if had != has:
-                return f"{part}/{path}".rstrip("/"), had, has
-    return None
 
 
 def _check_goes_on(so_far: Fit, start: TrainState, *, epochs: int, steps: int) -> None:
@@ -259,7 +243,7 @@ def _check_goes_on(so_far: Fit, start: TrainState, *, epochs: int, steps: int) -
             f"so_far took {so_far.last.step} steps in {before} epochs, where an epoch of these examples with "
             f"this batch_size has {steps}; go on with those that it had"
         )
-    if difference := _first_difference(so_far.last, start):
+    if difference := first_difference(so_far.last, start):
         path, there, here = difference
         raise ValueError(
             f"so_far is a run of another network or optimizer: {path} is {there} there, and {here} here"

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnn._tree import combine, fold_name, partition
+from fnn._tree import combine, fold_name, partition, paths
 from fnn._types import Array, Key, Params, State
 from fnn.data import Mixed, Moments, Visit, standardize, to_float
 from fnn.nn import Layer, lsuv
@@ -185,6 +185,30 @@ def init_state(
         params = lsuv(task.net, params, layer_state, network_input(x, moments))
     _, trained = task.cut(params)
     return TrainState(step, params, layer_state, task.optimizer.init(trained), key, moments)
+
+
+def first_difference(one: TrainState, other: TrainState) -> tuple[str, str, str] | None:
+    """The path of the first array that is not alike in two states, and what it is in each."""
+    for part in ("params", "state", "opt_state"):
+        if difference := first_of_trees(getattr(one, part), getattr(other, part)):
+            path, had, has = difference
+            return f"{part}/{path}".rstrip("/"), had, has
+    return None
+
+
+def first_of_trees(one: Any, other: Any, *, dtypes: bool = True) -> tuple[str, str, str] | None:
+    """The same of two trees; without dtypes two arrays are alike that have the same shape."""
+
+    def kinds(tree: Any) -> dict[str, str]:
+        arrays = ((path, jax.typeof(leaf)) for path, leaf in paths(tree))
+        return {path: f"{f'{a.dtype} ' if dtypes else ''}of shape {a.shape}" for path, a in arrays}
+
+    first, second = kinds(one), kinds(other)
+    for path in first | second:
+        had, has = first.get(path, "missing"), second.get(path, "missing")
+        if had != has:
+            return path, had, has
+    return None
 
 
 def _sample(x: Any, moments: Moments | None) -> jax.ShapeDtypeStruct:

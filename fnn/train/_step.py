@@ -14,9 +14,19 @@ from fnn._shuffle import permutation
 from fnn._tree import combine, fold_name
 from fnn._types import Array, Key, check_range
 from fnn.data import Examples, Mixed, Visit, to_float
-from fnn.optim import accuracy, apply_updates
+from fnn.optim import Optimizer, accuracy, apply_updates
 from fnn.train._mesh import over_data
-from fnn.train._state import Batch, Make, Task, TaskError, TrainState, as_pytree, network_input, task_at
+from fnn.train._state import (
+    Batch,
+    Make,
+    Task,
+    TaskError,
+    TrainState,
+    as_pytree,
+    first_of_trees,
+    network_input,
+    task_at,
+)
 from fnn.train._watch import Watched, watch
 
 
@@ -51,9 +61,9 @@ def train_step(
         The state after the step, and what was measured before its update, in training mode.
 
     Raises:
-        TypeError: a `make` that returns something else.
-        ValueError: a loss that does not return (N,); two augmentations that mix the batch; one that asks for
-            a `visit` which the batch lacks.
+        TypeError: a `make` that returns something else, or an optimizer's update that does.
+        ValueError: a loss that does not return (N,); updates unlike the parameters; two augmentations that
+            mix the batch; one that asks for a `visit` which the batch lacks.
     """
     task = task_at(make, hyperparameters, state.step)
     key = jax.random.fold_in(fold_name(state.key, "step"), state.step)
@@ -70,7 +80,7 @@ def train_step(
         return loss + penalty, (layer_state, outputs, loss, penalty)
 
     grads, (layer_state, outputs, loss, penalty) = jax.grad(objective, has_aux=True)(trained)
-    updates, opt_state = task.optimizer.update(grads, state.opt_state, trained)
+    updates, opt_state = _update(task.optimizer, grads, state.opt_state, trained)
     new_state = state._replace(
         step=state.step + 1,
         params=combine(frozen, apply_updates(trained, updates)),
@@ -80,6 +90,25 @@ def train_step(
     right = masked_mean(accuracy(outputs, batch.y), batch.mask) if has_classes(batch.y) else jnp.nan
     measured = watch(trained, grads, updates, batch.y, batch.mask) if watched else None
     return new_state, StepMetrics(loss, penalty, jnp.asarray(right, loss.dtype), batch.mask.sum(), measured)
+
+
+def _update(optimizer: Optimizer, grads: Any, opt_state: Any, params: Any) -> tuple[Any, Any]:
+    """What an optimizer returns, whose updates are added to the parameters.
+
+    Raises:
+        TypeError: it is not two things.
+        ValueError: the updates are not of the parameters' shapes.
+    """
+    returned = optimizer.update(grads, opt_state, params)
+    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+        raise TypeError(f"the optimizer's update must return (updates, state), not {type(returned).__name__}")
+    if difference := first_of_trees(params, returned[0], dtypes=False):
+        path, wanted, came = difference
+        raise ValueError(
+            "the optimizer's update must return updates like the parameters: "
+            f"{path or 'the parameter'} is {wanted} among the parameters, and {came} among the updates"
+        )
+    return returned[0], returned[1]
 
 
 def _augmented(task: Task, key: Key, batch: Batch) -> tuple[Array, Mixed | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -625,6 +626,13 @@ def returning(*fields: Any) -> Callable:
 
 
 NET, LOSS, SGD = fnn.linear(4), fnn.softmax_cross_entropy, fnn.sgd(0.1)
+
+
+def updating(update: Callable) -> Callable:
+    """A task whose optimizer's state begins as two whole numbers."""
+    return returning(NET, LOSS, fnn.Optimizer(lambda params: (0, 0), update))
+
+
 MISUSED: dict[str, tuple[Callable, Any, dict[str, Any], str]] = {
     "an optimizer that was not called": (
         returning(NET, LOSS, fnn.adam),
@@ -649,6 +657,57 @@ MISUSED: dict[str, tuple[Callable, Any, dict[str, Any], str]] = {
         {},
         {},
         "make must be a function, make(hyperparameters) -> (net, loss, optimizer), not tuple",
+    ),
+    "updates alone": (
+        updating(lambda grads, state, params: grads),
+        {},
+        {},
+        "the optimizer's update must return (updates, state), not dict",
+    ),
+    "updates of another shape": (
+        updating(lambda grads, state, params: (jax.tree.map(jnp.sum, grads), state)),
+        {},
+        {},
+        "the optimizer's update must return updates like the parameters: bias is of shape (4,) among the "
+        "parameters, and of shape () among the updates",
+    ),
+    "updates in a list": (
+        updating(lambda grads, state, params: (jax.tree.leaves(grads), state)),
+        {},
+        {},
+        "the optimizer's update must return updates like the parameters: bias is of shape (4,) among the "
+        "parameters, and missing among the updates",
+    ),
+    "a count that becomes a float": (
+        updating(lambda grads, state, params: (grads, (state[0] + 1.0, 0))),
+        {},
+        {},
+        "the optimizer's update must return a state like that of init: opt_state/0 was int32 of shape (), and "
+        "is float32 of shape () after a step",
+    ),
+    "a state that grows": (
+        updating(lambda grads, state, params: (grads, (0, grads))),
+        {},
+        {},
+        "the optimizer's update must return a state like that of init: opt_state/1 was int32 of shape (), and "
+        "is missing after a step",
+    ),
+    "a state in a list": (
+        updating(lambda grads, state, params: (grads, list(state))),
+        {},
+        {},
+        "the optimizer's update must return a state like that of init: opt_state was PyTreeDef((*, *)), and "
+        "is PyTreeDef([*, *]) after a step",
+    ),
+    "statistics that become others": (
+        returning(
+            replace(NET, apply=lambda params, state, x, **_: (NET.apply(params, {}, x)[0], {"mean": 0.5})),
+            LOSS,
+            SGD,
+        ),
+        {},
+        {},
+        "the network's apply must return a state like that of init: state/mean was missing, and is float32",
     ),
     "a string to freeze": (
         returning(NET, LOSS, SGD, (), (), (), "kernel"),
