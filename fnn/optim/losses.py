@@ -331,8 +331,13 @@ def are_classes(logits: Array, targets: Array) -> bool:
     else:
         raise ValueError(f"targets must be integer classes or float probabilities, not {targets.dtype}")
     if targets.shape != wanted:
+        way_out = ""
+        if not is_class and targets.shape in (logits.shape[:-1], (*logits.shape[:-1], 1)):
+            numbers = "targets" if targets.ndim < logits.ndim else "targets[..., 0]"
+            way_out = f"; classes are integers of shape {logits.shape[:-1]}: {numbers}.astype(np.int32)"
         raise ValueError(
-            f"{kind} for logits of shape {logits.shape} must have shape {wanted}, not {targets.shape}"
+            f"{kind} for logits of shape {logits.shape} must have shape {wanted}, "
+            f"not {targets.shape}{way_out}"
         )
     return is_class
 

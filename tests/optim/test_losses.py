@@ -407,7 +407,16 @@ def test_a_label_that_is_none_is_nan_and_spares_the_others() -> None:
     [
         (jnp.zeros((8, 1), int), r"integer targets .* shape \(8, 10\) must have shape \(8,\), not \(8, 1\)"),
         (jnp.zeros((8, 10), int), r"integer targets .* must have shape \(8,\), not \(8, 10\)"),
-        (jnp.zeros((8,)), r"float targets .* must have shape \(8, 10\), not \(8,\)"),
+        (
+            jnp.zeros((8,)),
+            r"float targets .* must have shape \(8, 10\), not \(8,\); classes are integers of shape \(8,\): "
+            r"targets.astype\(np.int32\)$",
+        ),
+        (
+            jnp.zeros((8, 1)),
+            r"not \(8, 1\); classes are integers of shape \(8,\): targets\[..., 0\].astype\(np.int32\)$",
+        ),
+        (jnp.zeros((8, 9)), r"float targets .* must have shape \(8, 10\), not \(8, 9\)$"),
         (jnp.zeros((8,), bool), "targets must be integer classes or float probabilities, not bool"),
     ],
 )
