@@ -24,8 +24,8 @@ def npz(path: str, test: float = 0.2) -> Dataset:
     the labels, and no other array.
 
     - x: uint8 stays so (images, 0 to 255) and (N, H, W) becomes (N, H, W, 1); floats become float32.
-    - y: integers are class labels, (N,), and become int32; floats are targets, float32, of which (N,) becomes
-      (N, 1), as a network of one output gives it. Beside (N, C) floats `classes` is passed over.
+    - y: integers are class labels from 0, (N,), and become int32; floats are targets, float32, of which (N,)
+      becomes (N, 1), as a network of one output gives it. Beside (N, C) floats `classes` is passed over.
 
     Args:
         path: The file; `~` is the home folder.
@@ -125,7 +125,7 @@ def _float32(array: np.ndarray, where: str) -> np.ndarray:
 
 
 def _classes(arrays: dict[str, np.ndarray], ys: list[np.ndarray], file: Path) -> tuple[str, ...]:
-    """The names given, or the labels themselves; none for a regression."""
+    """The names given, or the labels themselves, of which 0 must occur; none for a regression."""
     labels = [y for y in ys if np.issubdtype(y.dtype, np.integer) and y.size]
     if "classes" in arrays:
         names = arrays["classes"]
@@ -146,5 +146,10 @@ def _classes(arrays: dict[str, np.ndarray], ys: list[np.ndarray], file: Path) ->
     if highest >= count:
         raise DataError(
             f"{file} has labels up to {highest} in {count} examples; labels count the classes from 0"
+        )
+    if lowest := min((int(y.min()) for y in labels), default=0):
+        raise DataError(
+            f"{file} has no example of label 0, its labels run from {lowest} to {highest}; labels count the "
+            f"classes from 0: save y - {lowest}, or name every class in an array classes"
         )
     return tuple(map(str, range(highest + 1)))

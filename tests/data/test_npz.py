@@ -134,6 +134,11 @@ def test_several_targets_are_not_named_by_classes(save):
             r"mine.npz has labels up to 3000 in 20 examples; labels count the classes from 0",
         ),
         (
+            {"x": X, "y": Y + 1},
+            r"mine.npz has no example of label 0, its labels run from 1 to 4; labels count the classes from 0: "
+            r"save y - 1, or name every class in an array classes$",
+        ),
+        (
             {"x": X, "y": Y[:, None]},
             r"labels in the training part have shape \(20, 1\); expected one integer",
         ),
