@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, NamedTuple, Protocol
@@ -45,6 +46,30 @@ class Fixed:
     hyperparameters: dict[str, Any] = field(compare=False)
 
 
+@contextmanager
+def _values_unknown(function: str) -> Iterator[None]:
+    """Say of a function that asks for a traced value what it may do instead.
+
+    Raises:
+        TypeError: it does.
+    """
+    try:
+        yield
+    except _ASKED as error:
+        raise TypeError(
+            f"{function} is compiled, one program for all values of the floats among its hyperparameters: "
+            "use jax.numpy in place of NumPy, float() and if, and draw what is structure, such as a width, "
+            "by int_uniform"
+        ) from error
+
+
+_ASKED = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
 class Shared(NamedTuple):
     """What all members of `FitProgram` share."""
 
@@ -77,9 +102,10 @@ class FitProgram:
         x = shared.folds.x
         fold, key, means = self._replica(replica, shared)
         first = lsuv_rows(self.examples, self.batch_size) if self.lsuv else np.arange(1)
-        state = init_state(
-            self.make, values, key, x[shared.folds.train[fold][first]], means, rescale=self.lsuv
-        )
+        with _values_unknown("make"):
+            state = init_state(
+                self.make, values, key, x[shared.folds.train[fold][first]], means, rescale=self.lsuv
+            )
         return state.params, state.state, state.opt_state
 
     def advance(
@@ -145,7 +171,8 @@ class FunctionProgram:
         self, values: Any, mine: Any, replica: Array, epoch: Array, shared: Array
     ) -> tuple[Any, dict[str, Array]]:
         """See `Program`; every trial has the same key, so that hyperparameters make the difference."""
-        score = self.train({**self.fixed.hyperparameters, **values}, jax.random.key(shared + replica))
+        with _values_unknown("train"):
+            score = self.train({**self.fixed.hyperparameters, **values}, jax.random.key(shared + replica))
         is_number = isinstance(score, Real | Array | np.ndarray | np.bool_) and not jnp.iscomplexobj(score)
         if not is_number or getattr(score, "shape", ()) != ():
             is_array = hasattr(score, "dtype")

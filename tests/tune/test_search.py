@@ -127,6 +127,28 @@ def test_a_score_is_one_number(returned, kind):
         fnn.search(lambda h, key: returned(h["x"]), {"x": fnn.uniform(0.0, 1.0)}, method=fnn.random_search(2))
 
 
+@pytest.mark.parametrize(
+    "asking",
+    [float, int, np.sin, math.sin, lambda x: 1.0 if x > 0.5 else 0.0, lambda x: [1.0, 2.0][x.astype(int)]],
+)
+def test_a_function_that_asks_for_a_value_is_told_that_it_is_compiled(asking):
+    says = (
+        "train is compiled, one program for all values of the floats among its hyperparameters: use jax.numpy"
+    )
+    with pytest.raises(TypeError, match=f"^{says}"):
+        fnn.search(lambda h, key: asking(h["x"]), {"x": fnn.uniform(0.0, 1.0)}, method=fnn.random_search(2))
+
+
+def test_a_make_that_asks_for_a_value_is_told_that_it_is_compiled():
+    def asking(h):
+        net = fnn.serial(fnn.flatten, fnn.linear(10))
+        return net, fnn.softmax_cross_entropy, fnn.sgd(math.sqrt(h["rate"]))
+
+    training = fnn.training(asking, FEW, epochs=1)
+    with pytest.raises(TypeError, match=r"^make is compiled, one program for all values of the floats"):
+        fnn.search(training, {"rate": fnn.uniform(0.1, 1.0)}, method=fnn.random_search(2))
+
+
 @pytest.mark.parametrize("returned", [True, np.True_, 1, np.float32(1), np.ones(()), jnp.ones((), bool)])
 def test_a_score_may_be_a_number_of_any_kind(returned):
     found = fnn.search(lambda h, key: returned, {"x": fnn.uniform(0.0, 1.0)}, method=fnn.random_search(2))
