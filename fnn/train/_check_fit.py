@@ -112,14 +112,15 @@ def _check_alike(before: TrainState, after: TrainState) -> None:
     """Say where a step returns a state unlike the one that it was given, which no loop can go on with."""
     difference = first_difference(before, after)
     for part in ("state", "opt_state"):  # of equal arrays, which may stand in a list in place of a tuple
-        had, has = (jax.tree.structure(getattr(state, part)) for state in (before, after))
-        if had != has:
-            difference = difference or (part, str(had), str(has))
+        was: Any = jax.tree.structure(getattr(before, part))
+        now: Any = jax.tree.structure(getattr(after, part))
+        if was != now:
+            difference = difference or (part, str(was), str(now))
     if difference:
-        path, had, has = difference
+        path, was, now = difference
         function = "the optimizer's update" if path.startswith("opt_state") else "the network's apply"
         raise ValueError(
-            f"{function} must return a state like that of init: {path} was {had}, and is {has} after a step"
+            f"{function} must return a state like that of init: {path} was {was}, and is {now} after a step"
         )
 
 
