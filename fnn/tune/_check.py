@@ -206,18 +206,22 @@ def rate_numbers(losses: np.ndarray) -> dict[str, float]:
 
 
 def suggested(losses: np.ndarray, *, anneals: bool) -> float:
-    """One of the factors of `RANGE` whose loss is within a tenth of the lowest; the smallest if all diverged.
+    """One of the factors of `RANGE` whose loss is near the lowest; the smallest if all diverged.
 
-    The largest of them where the rate falls in the end: the lowest loss of a few steps is that of a rate
-    which is too small for a whole run. The smallest where it does not: what is left at the end then is the
-    noise of the steps, which grows with the rate.
+    Near is within a tenth of the lowest loss and within a tenth of the range of all losses, which is narrow
+    where no factor moves the loss. Of such factors it is the largest where the rate falls in the end: the
+    lowest loss of a few steps is that of a rate which is too small for a whole run. It is the smallest where
+    the rate does not fall: what is left at the end then is the noise of the steps, which grows with the rate.
 
     Source: Wu et al. (2018), "Understanding Short-Horizon Bias in Stochastic Meta-Optimization"; Bottou,
     Curtis and Nocedal (2018), "Optimization Methods for Large-Scale Machine Learning", section 4.2.
     """
     low = np.nanmin(losses)
-    good = [f for f, loss in zip(RANGE, losses, strict=True) if loss <= low + 0.1 * abs(low)]
-    return (max if anneals else min)(good) if math.isfinite(low) else RANGE[0]
+    if not math.isfinite(low):
+        return RANGE[0]
+    near = 0.1 * min(abs(low), losses[np.isfinite(losses)].max() - low)
+    good = [f for f, loss in zip(RANGE, losses, strict=True) if loss <= low + near]
+    return (max if anneals else min)(good)
 
 
 def tiny_sample(examples: Examples) -> Any:

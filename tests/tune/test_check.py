@@ -235,6 +235,13 @@ def test_the_configured_rate_is_judged_by_the_nearest_good_one():
     assert rate_numbers(losses) == {"rate_high": 0.0, "rate_low": pytest.approx(1)}
 
 
+@pytest.mark.parametrize("anneals", [True, False])
+def test_where_hardly_any_rate_moves_the_loss_one_that_does_is_suggested(anneals):
+    losses = np.full(13, np.nan)
+    losses[[0, 2, 4, 6, 8, 10, 11, 12]] = [3.0233, 3.0233, 3.0233, 3.0231, 3.0214, 3.0043, 2.9639, 2.8437]
+    assert suggested(losses, anneals=anneals) == 1e3
+
+
 def test_structure_among_the_hyperparameters_is_one_sentence():
     def make(hyperparameters):
         net = fnn.serial(fnn.flatten, fnn.mlp((hyperparameters["width"],), 10))
