@@ -18,7 +18,7 @@ FILES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 URL = "https://www.cs.toronto.edu/~kriz/"
 SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
-RECORD = 1 + 3 * 32 * 32
+RECORDS, RECORD = 10_000, 1 + 3 * 32 * 32  # of a file, and the bytes of one
 
 
 def cifar10() -> Dataset:
@@ -80,9 +80,9 @@ def _unpack(archive: Path) -> dict[str, bytes]:
 
 def _records(content: bytes, where: str) -> Examples:
     """Records of a label and the red, the green and the blue plane of an image, row by row."""
-    if len(content) % RECORD or not content:
+    if len(content) != RECORDS * RECORD:
         raise DataError(
-            f"{where} holds {len(content)} bytes; expected a multiple of {RECORD}, the size of a record: "
+            f"{where} holds {len(content)} bytes; expected {RECORDS} records of {RECORD} bytes: "
             "fetch it again"
         )
     records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
