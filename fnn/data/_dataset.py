@@ -122,6 +122,12 @@ def _check_kind(array: np.ndarray, where: str, wanted: str, *kinds: Any) -> None
         raise DataError(f"{where} is of type {type(array).__name__}; expected an array of NumPy or JAX")
     if not any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
         raise DataError(f"{where} is {array.dtype}; expected {wanted}: convert it with astype")
+    if not array.dtype.isnative or array.dtype.itemsize > 8:
+        fits = "float32" if jnp.issubdtype(array.dtype, jnp.floating) else "int32"
+        raise DataError(
+            f"{where} is {array.dtype}, which JAX does not know; expected numbers of at most 64 bits in this "
+            f"machine's byte order: convert it with astype(np.{fits})"
+        )
 
 
 def _check_finite(array: np.ndarray, where: str) -> None:

@@ -130,6 +130,20 @@ def test_sound_kinds(x, y, classes):
         ),
         (jnp.asarray(put(X, (1, 1), np.nan), jnp.bfloat16), Y, CLASSES, "x of .* holds nan at example 1"),
         (
+            X.astype(">f4"),
+            Y,
+            CLASSES,
+            r"x of .* is >f4, which JAX does not know; expected .*: convert it with astype\(np.float32\)$",
+        ),
+        (X, Y.astype(">i8"), CLASSES, r"y of .* is >i8, which JAX .*: convert it with astype\(np.int32\)$"),
+        pytest.param(
+            X,
+            Y.astype(np.longdouble),
+            (),
+            r"y of .* is float128, which JAX .* of at most 64 bits .*: convert it with astype\(np.float32\)$",
+            marks=pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="it is float64 here"),
+        ),
+        (
             X,
             Y,
             np.array(CLASSES),
