@@ -69,6 +69,8 @@ def check_alike(parts: dict[str, Examples]) -> None:
 
 def check_examples(examples: Examples, classes: tuple[str, ...], where: str) -> None:
     """Raise DataError where inputs, labels or the names of classes are not what a network can learn."""
+    if not isinstance(examples, Examples):
+        raise DataError(f"{where} must be fnn.Examples(x, y), not {type(examples).__name__}")
     _check_classes(classes, where)
     check_arrays(examples, where)
     if np.issubdtype(examples.y.dtype, np.integer):

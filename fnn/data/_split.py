@@ -31,12 +31,20 @@ def check_splits(splits: Splits) -> None:
     for where, examples in parts.items():
         check_examples(examples, splits.classes, where)
     check_alike(parts)
+    if not isinstance(splits.test, Examples):
+        raise DataError(
+            f"the test part must be fnn.Examples(x, y), not {type(splits.test).__name__}; where there is "
+            "none, it is one without examples, fnn.Examples(x[:0], y[:0])"
+        )
 
 
 def check_dataset(dataset: Dataset | Splits) -> None:
     """Raise DataError where something else stands for a data set."""
     if not isinstance(dataset, (Dataset, Splits)):
-        raise DataError(f"expected a data set, such as fnn.digits() returns, not {type(dataset).__name__}")
+        raise DataError(
+            f"expected a data set, such as fnn.digits() returns, not {type(dataset).__name__}; of arrays "
+            "make fnn.Dataset(fnn.Examples(x, y), fnn.Examples(test_x, test_y), classes, name)"
+        )
 
 
 def split(dataset: Dataset, /, *, validation: float = 0.1, seed: int = 0) -> Splits:
@@ -71,8 +79,8 @@ def hold_out(
     examples: Examples, classes: tuple[str, ...], size: float, seed: int, *, name: str
 ) -> tuple[Examples, Examples]:
     """The examples that stay for training and those held out; `name` is what the held-out part is called."""
-    x, y = examples
     check_examples(examples, classes, "the training part")
+    x, y = examples
     check_number("seed", seed, at_least=0, integer=True)
     count = _whole(size, len(x), name)
     labels = strata(y)

@@ -168,6 +168,12 @@ def test_bad_examples(x, y, classes, message):
         checked(Examples(x, y), Examples(X, Y), classes, "mine")
 
 
+def test_a_part_is_examples():
+    message = r"^the training part of mine must be fnn.Examples\(x, y\), not tuple$"
+    with pytest.raises(DataError, match=message):
+        checked((X, Y), Examples(X, Y), CLASSES, "mine")
+
+
 def test_the_test_part_is_checked_too():
     with pytest.raises(DataError, match="label 3 at example 0 in the test part of mine"):
         checked(Examples(X, Y), Examples(X, put(Y, 0, 3)), CLASSES, "mine")

@@ -6,6 +6,7 @@ import pytest
 
 from fnn._types import check_seed
 from fnn.data import DataError, Dataset, Examples, split, stratified_folds
+from fnn.data._split import check_splits
 
 COUNTS = (50, 30, 15, 5)
 CLASSES = ("cat", "dog", "eel", "fox")
@@ -124,9 +125,40 @@ def test_a_seed_that_is_no_integer(hold_out, seed):
 @pytest.mark.parametrize("hold_out", [split, stratified_folds])
 @pytest.mark.parametrize("data", [None, dataset, dataset().train])
 def test_what_is_no_data_set(hold_out, data):
-    message = f"expected a data set, such as fnn.digits.. returns, not {type(data).__name__}"
+    message = (
+        f"expected a data set, such as fnn.digits.. returns, not {type(data).__name__}; of arrays make fnn.D"
+    )
     with pytest.raises(DataError, match=message):
         hold_out(data)
+
+
+@pytest.mark.parametrize("hold_out", [split, stratified_folds])
+def test_a_training_part_of_another_type(hold_out):
+    with pytest.raises(DataError, match=r"^the training part must be fnn.Examples\(x, y\), not tuple$"):
+        hold_out(dataset()._replace(train=tuple(dataset().train)))
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("train", tuple(dataset().train), r"the training part must be fnn.Examples\(x, y\), not tuple$"),
+        ("validation", None, r"the validation part must be fnn.Examples\(x, y\), not NoneType$"),
+        (
+            "test",
+            None,
+            r"the test part must be .*, not NoneType; where there is none, it is one without examples",
+        ),
+    ],
+)
+def test_every_part_of_a_split_is_examples(part, value, message):
+    with pytest.raises(DataError, match=message):
+        check_splits(split(dataset(), validation=20)._replace(**{part: value}))
+
+
+def test_a_test_part_may_be_without_examples():
+    check_splits(
+        split(dataset(), validation=20)._replace(test=Examples(*(part[:0] for part in dataset().test)))
+    )
 
 
 def test_the_training_part_is_checked():
