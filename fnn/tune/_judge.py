@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from fnn.tune._curve import Curves, of_curves, of_watched
 from fnn.tune._finding import Finding, find, find_all
 
@@ -30,12 +32,11 @@ def judge(
 
     Raises:
         TypeError: no `Curves`.
+        ValueError: a curve whose `steps` are not those of its `loss`.
     """
-    if not isinstance(curves, Curves):
-        raise TypeError(
-            f"curves must be fnn.Curves, not {type(curves).__name__}; of the epochs of a fit's history make "
-            "fnn.Curves(steps, loss, accuracy, validation_loss, validation_accuracy, whole_epochs=True)"
-        )
+    _check_curves("curves", curves)
+    if reference is not None:
+        _check_curves("reference", reference)
     numbers, evidence = of_curves(curves)
     more, its_evidence = of_watched(watched, same_class)
     numbers, evidence = numbers | more, evidence | its_evidence
@@ -48,12 +49,26 @@ def judge(
     return findings if reference is None else (*findings, _underfitting(curves, reference))
 
 
+def _check_curves(name: str, curves: Any) -> None:
+    if not isinstance(curves, Curves):
+        raise TypeError(
+            f"{name} must be fnn.Curves, not {type(curves).__name__}; of the epochs of a fit's history make "
+            "fnn.Curves(steps, loss, accuracy, validation_loss, validation_accuracy, whole_epochs=True)"
+        )
+    if len(curves.steps) != len(curves.loss):
+        raise ValueError(
+            f"the steps of {name} say when each loss was taken, so there must be as many: not "
+            f"{len(curves.steps)} for {len(curves.loss)} losses"
+        )
+
+
 def _underfitting(curves: Curves, reference: Curves) -> Finding:
     """Training error against that of the larger run, in standard errors of their difference."""
     if not len(curves.accuracy) or not len(reference.accuracy):
         return find("underfitting", math.nan)
     tail = max(1, len(curves.accuracy) // 10), max(1, len(reference.accuracy) // 10)
-    own, larger = float(curves.accuracy[-tail[0] :].mean()), float(reference.accuracy[-tail[1] :].mean())
+    own = float(np.mean(curves.accuracy[-tail[0] :]))
+    larger = float(np.mean(reference.accuracy[-tail[1] :]))
     examples = max(curves.validation_examples, 100)
     error = math.sqrt((own * (1 - own) + larger * (1 - larger)) / examples + 1e-9)
     evidence = f"training accuracy {own:.3f} against {larger:.3f} of the reference"

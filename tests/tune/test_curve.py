@@ -139,6 +139,26 @@ def test_what_is_judged_are_curves():
         TypeError, match=r"^curves must be fnn.Curves, not tuple; of the epochs of a fit's history"
     ):
         fnn.judge(({"loss": 1.0}, {"loss": 0.5}))
+    with pytest.raises(TypeError, match=r"^reference must be fnn.Curves, not str; of the epochs"):
+        fnn.judge(fnn.Curves(STEPS, FALL, NONE, NONE, NONE), reference="wider")
+
+
+@pytest.mark.parametrize("count", [1, 199, 201])
+def test_there_are_as_many_steps_as_losses(count):
+    whole = fnn.Curves(STEPS, FALL, NONE, NONE, NONE)
+    other = whole._replace(steps=np.arange(count))
+    message = rf"there must be as many: not {count} for 200 losses$"
+    with pytest.raises(ValueError, match=rf"^the steps of curves .* {message}"):
+        fnn.judge(other)
+    with pytest.raises(ValueError, match=rf"^the steps of reference .* {message}"):
+        fnn.judge(whole, reference=other)
+
+
+def test_curves_may_be_lists():
+    held = np.linspace(0.5, 0.8, 20)
+    arrays = fnn.Curves(STEPS, FALL, held, 1 - held, held, 100, highest=FALL)
+    lists = fnn.Curves(*(part.tolist() if isinstance(part, np.ndarray) else part for part in arrays))
+    assert fnn.judge(lists, reference=lists) == fnn.judge(arrays, reference=arrays)
 
 
 def test_a_fast_fall_is_no_spike():
