@@ -42,14 +42,8 @@ def predict(
         ValueError: a batch size below 1, or no inputs.
         TypeError: no `TrainState`, or a data set in place of its inputs.
     """
-    if not isinstance(state, TrainState):
-        raise TypeError(
-            f"state must be a TrainState, such as result.best of what fit returns, not {type(state).__name__}"
-        )
-    if isinstance(x, Examples | Dataset | Splits):
-        raise TypeError(f"x must be an array of inputs, such as data.test.x, not {type(x).__name__}")
+    check_inputs(state, x)
     check_optional("batch_size", batch_size, at_least=1, integer=True)
-    check_range("the number of inputs", len(x), at_least=1)
     task = task_at(make, hyperparameters, state.step)
     params = evaluation_params(task, state)
 
@@ -67,6 +61,22 @@ def predict(
         cpu=partial(_in_batches, outputs, CPU_BATCH),
         default=partial(_in_batches, outputs, ACCELERATOR_BATCH),
     )
+
+
+def check_inputs(state: Any, x: Any) -> None:
+    """See that there is a state and what it can be asked about.
+
+    Raises:
+        TypeError: no `TrainState`, or a data set in place of its inputs.
+        ValueError: no inputs.
+    """
+    if not isinstance(state, TrainState):
+        raise TypeError(
+            f"state must be a TrainState, such as result.best of what fit returns, not {type(state).__name__}"
+        )
+    if isinstance(x, Examples | Dataset | Splits):
+        raise TypeError(f"x must be an array of inputs, such as data.test.x, not {type(x).__name__}")
+    check_range("the number of inputs", len(x), at_least=1)
 
 
 def _in_batches(function: Callable[[Array], Array], size: int, x: Array) -> Array:

@@ -11,6 +11,7 @@ from fnn._types import Array
 from fnn.nn._intermediates import intermediates
 from fnn.nn._layer import walk
 from fnn.ops._norm import per_channel
+from fnn.train._evaluate import check_inputs
 from fnn.train._state import Make, TrainState, network_input, task_at
 from fnn.tune._start import shares
 
@@ -32,7 +33,12 @@ def probe(make: Make, hyperparameters: Any, state: TrainState, x: Any) -> dict[s
             √ mean over channels of ( ((m − m̂) / ŝ)² + ln(s / ŝ)² ),   ŝ² = running variance + 1e-5
 
         and 1e-5 is added to s² too, so that a constant channel is no trouble.
+
+    Raises:
+        ValueError: no inputs.
+        TypeError: no `TrainState`.
     """
+    check_inputs(state, x)
     task = task_at(make, hyperparameters, state.step)
     layers = dict(walk(task.net))
     outputs = intermediates(task.net, state.params, state.state, network_input(jnp.asarray(x), state.moments))

@@ -186,6 +186,15 @@ def test_running_statistics_that_fit_the_data_are_near_and_others_far():
     )
 
 
+def test_what_is_probed_is_a_state_on_some_inputs():
+    x, values = DATA.train.x[:4], {"rate": 1e-2}
+    state = fnn.init_state(make, values, jax.random.key(0), x)
+    with pytest.raises(TypeError, match=r"^state must be a TrainState, such as result.best .*, not Fit$"):
+        fnn.probe(make, values, fnn.Fit(state, state, 0, ()), x)
+    with pytest.raises(ValueError, match=r"^the number of inputs must be at least 1, not 0$"):
+        fnn.probe(make, values, state, x[:0])
+
+
 def test_dead_units_and_flat_tails_are_counted():
     def dead_make(values):
         return (
