@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeVar
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from fnn._types import check_number
+
 Tree = TypeVar("Tree")
 
 
@@ -24,11 +26,14 @@ def mesh(
             `jax.config.update("jax_num_cpu_devices", n)` came first.
 
     Raises:
-        ValueError: more devices asked for than there are.
+        ValueError: no devices asked for, or more than there are.
+        TypeError: a number of devices that is no integer.
     """
+    check_number("population", population, at_least=1, integer=True)
     devices = jax.devices() if devices is None else devices
-    data = len(devices) // max(population, 1) if data is None else data
-    if data < 1 or population < 1 or data * population > len(devices):
+    data = max(len(devices) // population, 1) if data is None else data
+    check_number("data", data, at_least=1, integer=True)
+    if data * population > len(devices):
         raise ValueError(f"a mesh of {data}×{population} does not fit {len(devices)} devices")
     return jax.make_mesh(
         (data, population),

@@ -264,14 +264,27 @@ def test_the_devices_of_a_mesh_are_those_given() -> None:
     ("arguments", "shape"),
     [
         ({"data": 5}, "5×1"),
-        ({"data": 0}, "0×1"),
-        ({"data": -2}, "-2×1"),
         ({"data": 2, "population": 3}, "2×3"),
-        ({"population": 5}, "0×5"),
-        ({"data": 1, "population": 0}, "1×0"),
-        ({"population": 0}, "×0"),
+        ({"population": 5}, "1×5"),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_refused(arguments: dict[str, int], shape: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"{shape} does not fit 4 devices")):
         fnn.mesh(**arguments)
+
+
+@pytest.mark.parametrize("axis", ["data", "population"])
+@pytest.mark.parametrize(
+    ("number", "error", "problem"),
+    [
+        (0, ValueError, "at least 1, not 0"),
+        (-2, ValueError, "at least 1, not -2"),
+        ("a", TypeError, "an integer, not 'a'"),
+        (1.0, TypeError, "an integer, not 1.0"),
+    ],
+)
+def test_an_axis_of_a_mesh_is_a_whole_number(
+    axis: str, number: Any, error: type[Exception], problem: str
+) -> None:
+    with pytest.raises(error, match=f"^{axis} must be {problem}$"):
+        fnn.mesh(**{axis: number})
