@@ -41,7 +41,8 @@ def over_population(function: Callable[..., Any], /, *, how: How) -> Callable[..
         axis; `shared` is the same for all. A member's numbers are those that it has alone, up to rounding.
 
     Raises:
-        ValueError: another `how`; when called, no members, or devices that do not divide them.
+        ValueError: another `how`; when called, no members, leaves of unequally many, or devices that do not
+            divide them.
 
     >>> import jax.numpy as jnp
     >>> scaled = over_population(lambda factor, x: factor * x.sum(), how="map")
@@ -60,10 +61,10 @@ def over_population(function: Callable[..., Any], /, *, how: How) -> Callable[..
         axes = jax.sharding.get_abstract_mesh().shape
         groups = axes.get("population", 1)
         sizes = [np.shape(leaf)[:1] for leaf in jax.tree.leaves(members)]
-        if not sizes or not all(sizes):
+        if not sizes or not all(sizes) or len(set(sizes)) > 1 or sizes[0] == (0,):
             raise ValueError(
-                "members must be arrays, at least one, with the members as their first axis; these have the "
-                f"shapes {jax.tree.map(np.shape, members)}"
+                "members must be arrays, at least one, with equally many members, at least one, as their "
+                f"first axis; these have the shapes {jax.tree.map(np.shape, members)}"
             )
         count = sizes[0][0]
         if groups == 1:

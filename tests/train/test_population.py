@@ -70,7 +70,12 @@ def test_bad_input():
         pytest.raises(ValueError, match="2 groups of devices cannot share 3 members equally"),
     ):
         fnn.over_population(lambda x: x, how="map")(jnp.arange(3))
-    for members, shapes in (({}, "{}"), ({"a": jnp.ones(3), "b": 1.0}, r"{'a': \(3,\), 'b': \(\)}")):
+    for members, shapes in (
+        ({}, "{}"),
+        ({"a": jnp.ones(3), "b": 1.0}, r"{'a': \(3,\), 'b': \(\)}"),
+        ({"a": jnp.ones((0, 2))}, r"{'a': \(0, 2\)}"),
+        ({"a": jnp.ones(3), "b": jnp.ones((2, 5))}, r"{'a': \(3,\), 'b': \(2, 5\)}"),
+    ):
         with pytest.raises(ValueError, match=f"as their first axis; these have the shapes {shapes}"):
             fnn.over_population(lambda x: x, how="vmap")(members)
     with pytest.raises(ValueError, match="repeats must be at least 1, not 0"):
