@@ -21,7 +21,7 @@ from fnn.train._state import (
     init_state,
     task_at,
 )
-from fnn.train._step import has_classes, train_step
+from fnn.train._step import has_classes, returned, train_step
 
 _CHECKED = 1000  # targets that are looked at together
 
@@ -133,11 +133,11 @@ def _check_metrics(task: Task, outputs: Any, targets: Any) -> None:
         if name == "loss" or (name == "accuracy" and not _is_own(metric)):
             raise TaskError("metrics", f"a metric named {name} would hide the {name} of the run; rename it")
         measured = metric(outputs, targets)
-        if measured.shape not in (targets.shape[:1], ()):
+        if getattr(measured, "shape", None) not in (targets.shape[:1], ()):
             raise TaskError(
                 "metrics",
                 f"a metric returns one value per example, shape {targets.shape[:1]}, or one for all; "
-                f"{name} returns {measured.shape}",
+                f"{name} returns {returned(measured)}",
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -62,8 +63,9 @@ def train_step(
 
     Raises:
         TypeError: a `make` that returns something else, or an optimizer's update that does.
-        ValueError: a loss that does not return (N,); updates unlike the parameters; two augmentations that
-            mix the batch; one that asks for a `visit` which the batch lacks.
+        ValueError: a loss that does not return (N,); a penalty that does not return one number; updates unlike
+            the parameters; an augmentation that does not return the batch; two that mix it; one that asks for a
+            `visit` which the batch lacks.
     """
     task = task_at(make, hyperparameters, state.step)
     key = jax.random.fold_in(fold_name(state.key, "step"), state.step)
@@ -76,7 +78,7 @@ def train_step(
         params = combine(frozen, trained)
         outputs, layer_state = task.net.apply(params, state.state, x, train=True, key=key, mask=batch.mask)
         loss = masked_mean(_loss(task, outputs, batch.y, mixed), batch.mask)
-        penalty = sum((penalty(params) for penalty in task.penalties), jnp.zeros_like(loss))
+        penalty = sum((_penalty(penalty, params) for penalty in task.penalties), jnp.zeros_like(loss))
         return loss + penalty, (layer_state, outputs, loss, penalty)
 
     grads, (layer_state, outputs, loss, penalty) = jax.grad(objective, has_aux=True)(trained)
@@ -124,14 +126,34 @@ def _augmented(task: Task, key: Key, batch: Batch) -> tuple[Array, Mixed | None]
             x, mixed = result.x, result
         else:
             x = result
+        if getattr(x, "shape", ())[:1] != batch.mask.shape:
+            problem = f"must return the batch, ({len(batch.mask)}, …), not {returned(x)}"
+            raise TaskError("augment", f"{_name(augment)} {problem}")
     return x, mixed
 
 
 def _visit(augment: Any, batch: Batch) -> Visit:
     if batch.visit is None:
-        name = getattr(augment, "__name__", "an augmentation")
-        raise ValueError(f"{name} asks which examples it sees: give the batch a `visit`, as train_chunk does")
+        problem = "asks which examples it sees: give the batch a `visit`, as train_chunk does"
+        raise ValueError(f"{_name(augment)} {problem}")
     return batch.visit
+
+
+def _name(augment: Any) -> str:
+    return getattr(augment, "__name__", "an augmentation")
+
+
+def _penalty(penalty: Callable[[Any], Array], params: Any) -> Array:
+    """The penalty on parameters, which is one number."""
+    value = penalty(params)
+    if not (isinstance(value, Real) or getattr(value, "ndim", None) == 0):
+        raise TaskError("penalties", f"a penalty returns one number, not {returned(value)}")
+    return value
+
+
+def returned(value: Any) -> str:
+    """What a function of a task returned, for an error: the shape of an array, the type of anything else."""
+    return f"shape {value.shape}" if hasattr(value, "shape") else type(value).__name__
 
 
 def _loss(task: Task, outputs: Array, targets: Array, mixed: Mixed | None) -> Array:

@@ -61,6 +61,28 @@ def test_two_mixing_augmentations_are_refused():
         kernel_after(linear(augment=(mix, mix)), Batch(X, Y, ALL))
 
 
+# --- what an augmentation returns -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda x: None, "NoneType"),
+        (lambda x: (x, x), "tuple"),
+        (lambda x: x[:4], r"shape \(4, 3\)"),
+        (lambda x: x.sum(), r"shape \(\)"),
+        (lambda x: Mixed(x[:4], jnp.arange(10), jnp.ones(10)), r"shape \(4, 3\)"),
+    ],
+)
+def test_an_augmentation_returns_the_batch(change, found):
+    def jitter(key: Any, x: Any) -> Any:
+        return change(x)
+
+    message = rf"^augment: jitter must return the batch, \(10, …\), not {found}"
+    with pytest.raises(ValueError, match=message):
+        fit(linear(augment=(jitter,)), {}, blobs(20), batch_size=10)
+
+
 # --- visits ---------------------------------------------------------------------------------------------
 
 
@@ -216,15 +238,44 @@ def test_two_metrics_of_one_name_are_refused():
         fit(make, {}, blobs(20), batch_size=10)
 
 
-@pytest.mark.parametrize("shape", [(3,), (10, 2)])
-def test_a_metric_gives_one_value_per_example_or_one_for_all(shape):
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (np.zeros(3), r"shape \(3,\)"),
+        (np.zeros((10, 2)), r"shape \(10, 2\)"),
+        (0.5, "float"),
+        ({"macro": 0.5}, "dict"),
+        (None, "NoneType"),
+    ],
+)
+def test_a_metric_gives_one_value_per_example_or_one_for_all(value, found):
     def metric(logits: Any, targets: Any) -> Any:
-        return jnp.zeros(shape)
+        return value
 
-    with pytest.raises(
-        ValueError, match=r"a metric returns one value per example, shape \(10,\), or one for all"
-    ):
+    message = (
+        rf"a metric returns one value per example, shape \(10,\), or one for all; metric returns {found}"
+    )
+    with pytest.raises(ValueError, match=message):
         fit(linear(metrics=(metric,)), {}, blobs(20), batch_size=10)
+
+
+# --- penalties ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [(np.zeros(3), r"shape \(3,\)"), (np.zeros(1), r"shape \(1,\)"), (None, "NoneType")]
+)
+def test_a_penalty_is_one_number(value, found):
+    make = linear(penalties=(lambda params: value,))
+    with pytest.raises(ValueError, match=f"^penalties: a penalty returns one number, not {found}"):
+        fit(make, {}, blobs(20), batch_size=10)
+    _, measured = train_step(
+        linear(penalties=(lambda params: 2, lambda params: np.float32(0.5))),
+        {},
+        init_state(make, {}, KEY, X),
+        Batch(X, Y, ALL),
+    )
+    assert measured.penalty == 2.5
 
 
 # --- early stopping -------------------------------------------------------------------------------------
