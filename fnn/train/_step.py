@@ -63,9 +63,9 @@ def train_step(
 
     Raises:
         TypeError: a `make` that returns something else, or an optimizer's update that does.
-        ValueError: a loss that does not return (N,); a penalty that does not return one number; updates unlike
-            the parameters; an augmentation that does not return the batch; two that mix it; one that asks for a
-            `visit` which the batch lacks.
+        ValueError: a loss that does not return (N,); a penalty that does not return one number; updates
+            unlike the parameters; an augmentation that does not return the batch; two that mix it; one that
+            asks for a `visit` which the batch lacks.
     """
     task = task_at(make, hyperparameters, state.step)
     key = jax.random.fold_in(fold_name(state.key, "step"), state.step)
