@@ -177,6 +177,9 @@ def init_state(
         x: a raw input with its batch axis, or its shape and dtype.
         moments: those of the training inputs, see `standardize`.
         rescale: whether the initial kernels are scaled by `lsuv`, for which `x` are examples.
+
+    Raises:
+        ValueError: integers among the parameters that learn.
     """
     step = jnp.zeros((), jnp.int32)
     task = task_at(make, hyperparameters, step)
@@ -184,6 +187,12 @@ def init_state(
     if rescale:
         params = lsuv(task.net, params, layer_state, network_input(x, moments))
     _, trained = task.cut(params)
+    for path, leaf in paths(trained):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            raise ValueError(
+                f"the parameter {path} has dtype {jnp.result_type(leaf)}, of which there is no gradient; "
+                "make it floating, or freeze it"
+            )
     return TrainState(step, params, layer_state, task.optimizer.init(trained), key, moments)
 
 

@@ -184,6 +184,19 @@ def test_a_frozen_pattern_that_matches_nothing_is_an_error():
         init_state(two_layers(freeze=("convolution",)), {}, KEY, X)
 
 
+def test_parameters_that_are_integers_can_only_be_frozen():
+    shift = fnn.layer("shift", lambda params, x: x + params["n"], lambda key, x: {"n": jnp.array([[1]])})
+    make = two_layers(net=fnn.serial(shift, fnn.linear(4)))
+    with pytest.raises(
+        ValueError, match=r"^the parameter shift_1/n has dtype int32, of which .*, or freeze it$"
+    ):
+        init_state(make, {}, KEY, X)
+    make = two_layers(net=fnn.serial(shift, fnn.linear(4)), freeze=("shift_1/n",))
+    state = init_state(make, {}, KEY, X)
+    after, _ = train_step(make, {}, state, Batch(X, Y, ALL))
+    assert np.any(after.params["linear_1"]["kernel"] != state.params["linear_1"]["kernel"])
+
+
 # --- averaged weights -----------------------------------------------------------------------------------
 
 
