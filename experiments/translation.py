@@ -5,7 +5,7 @@ equivariant responses"), as far as the border does not cut off or add anything. 
 of each map is then the same wherever the image lies. A locally connected layer has a kernel of its own at
 every place, and a fully connected one sees a shifted image as another image. Measured: how far the feature
 maps of a shifted image are from the shifted feature maps, relative to their size; and the test accuracy on
-digits shifted by up to 4 pixels, of networks that learned them in the middle of the frame only.
+digits shifted by up to 3 pixels, of networks that learned them in the middle of the frame only.
 
 Source: the notes, "Convolution Layer" and "Pooling Layer"; LeCun et al. 1998, "Gradient-Based Learning
 Applied to Document Recognition", section II.

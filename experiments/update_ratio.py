@@ -5,7 +5,7 @@ median ratio of each kernel over a run, at the learning rate of one grid whose v
 an MLP on digits. Between SGD and Adam that rate falls by almost two decades, the ratio by less than one: this
 is why the ratio, and not the rate, can be judged without knowing the optimizer. Its size depends on how long
 the run is. It is nearer to 0.01 in the short runs here and falls towards 0.001 in those of four times the
-length, where the best rate is lower and the weights are larger; 0.001 is no constant.
+length, most of whose steps come when little is left to learn; 0.001 is no constant.
 
 The notes compare updates with the "initial weights"; what is meant, and measured, is the weights before each
 update.
