@@ -29,6 +29,9 @@ from fnn.run._settings import search_settings
 # Arguments of `fnn.fit` that no [train] table has.
 _GIVEN_BY_THE_RUN = ("seed", "mesh", "report", "watch_every", "so_far")
 _SECTIONS = ("seed", "data", "split", "model", "loss", "optimizer", "train", "search", "run")
+_BESIDE = {"loss": ("penalties",), "train": ("augment", "metrics", "freeze"), "search": ("space",)}
+"""What a table holds beside the settings of its function."""
+
 _LEAST, _MOST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
@@ -265,7 +268,8 @@ def _checked_arguments(function: Function, given: dict[str, Any], path: str) -> 
         if key not in function.parameters:
             owner = f"[{path}]" if path in tables_of_settings() else function.name
             raise ConfigError(
-                f"{path}.{key}", f"{owner} has no such setting{nearest(key, function.parameters)}"
+                f"{path}.{key}",
+                f"{owner} has no such setting{nearest(key, [*function.parameters, *_BESIDE.get(path, ())])}",
             )
     arguments = []
     for name, parameter in function.parameters.items():

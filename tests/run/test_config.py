@@ -386,8 +386,12 @@ UNKNOWN = [
     (
         "train.seed",
         3,
-        "train.seed: [train] has no such setting; there is batch_size, epochs, lsuv, patience, standardize",
+        "train.seed: [train] has no such setting; there is augment, batch_size, epochs, freeze, lsuv, metrics, "
+        "patience, standardize",
     ),
+    ("train.augmnet", [], "train.augmnet: [train] has no such setting; did you mean 'augment'?"),
+    ("train.metric", [], "train.metric: [train] has no such setting; did you mean 'metrics'?"),
+    ("loss.penalty", [], "loss.penalty: softmax_cross_entropy has no such setting; did you mean 'penalties'?"),
     ("split.valid", 3, "split.valid: [split] has no such setting; did you mean 'validation'?"),
     ("run.directroy", "a", "run.directroy: there is no such key here; did you mean 'directory'?"),
     ("data.path", "a", "data.path: digits has no such setting; there is none"),
