@@ -391,7 +391,11 @@ UNKNOWN = [
     ),
     ("train.augmnet", [], "train.augmnet: [train] has no such setting; did you mean 'augment'?"),
     ("train.metric", [], "train.metric: [train] has no such setting; did you mean 'metrics'?"),
-    ("loss.penalty", [], "loss.penalty: softmax_cross_entropy has no such setting; did you mean 'penalties'?"),
+    (
+        "loss.penalty",
+        [],
+        "loss.penalty: softmax_cross_entropy has no such setting; did you mean 'penalties'?",
+    ),
     ("split.valid", 3, "split.valid: [split] has no such setting; did you mean 'validation'?"),
     ("run.directroy", "a", "run.directroy: there is no such key here; did you mean 'directory'?"),
     ("data.path", "a", "data.path: digits has no such setting; there is none"),
