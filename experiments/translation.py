@@ -11,7 +11,7 @@ Source: the notes, "Convolution Layer" and "Pooling Layer"; LeCun et al. 1998, "
 Applied to Document Recognition", section II.
 """
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ LARGEST, PADDING, BATCH, EXAMPLES = SHIFTS[-1], 5, 50, 500
 
 
 def features(local):
-    return [local(16, 3), fnn.relu, local(16, 3), fnn.relu]
+    return [local(32, 5), fnn.relu]
 
 
 def networks(mechanism):
@@ -42,7 +42,9 @@ def networks(mechanism):
     }
 
 
+@cache
 def built(local, head):
+    """The network, the same one whenever it is asked for, so that it is compiled once."""
     layers = [fnn.flatten, fnn.linear(64), fnn.relu] if local is None else [*features(local), head]
     return fnn.serial(*layers, fnn.linear(10))
 

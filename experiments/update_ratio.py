@@ -32,9 +32,9 @@ RATES = 10.0 ** np.arange(-3.5, 0.6, 0.25)
 NET = fnn.serial(fnn.flatten, fnn.mlp((32,), 10))
 
 
-@partial(jax.jit, static_argnames=("name", "steps"))
-def runs(name, x, y, rates, seeds, steps):
-    """(rates, seeds) validation losses; (rates, seeds, kernels) median ratios."""
+@partial(jax.jit, static_argnames=("name", "steps", "times"))
+def runs(name, x, y, rates, seeds, steps, times):
+    """(rates, seeds, times) validation losses, one each after some steps, and the ratios of these steps."""
 
     def make(rate):
         return NET, fnn.softmax_cross_entropy, OPTIMIZERS[name](rate)
@@ -42,29 +42,39 @@ def runs(name, x, y, rates, seeds, steps):
     def run(rate, seed):
         key = jax.random.key(seed)
         train, held = jnp.split(jax.random.permutation(key, len(x))[: TRAIN + VALIDATION], [TRAIN])
-        rows = train[jax.random.randint(key, (steps, BATCH), 0, TRAIN)]
-        state = fnn.init_state(make, rate, key, x[:1])
-        state, measured = fnn.train_chunk(
-            make, rate, state, fnn.Examples(x, y), rows, jnp.ones(rows.shape, bool), watch_every=EVERY
-        )
-        ratios = measured.watched.update_ratio
-        medians = [jnp.median(ratio) for path, ratio in ratios.items() if path.endswith("kernel")]
-        return fnn.evaluate(make, rate, state, fnn.Examples(x[held], y[held]))["loss"], jnp.stack(medians)
+        rows = train[jax.random.randint(key, (times, steps, BATCH), 0, TRAIN)]
+
+        def chunk(state, rows):
+            state, measured = fnn.train_chunk(
+                make, rate, state, fnn.Examples(x, y), rows, jnp.ones(rows.shape, bool), watch_every=EVERY
+            )
+            ratios = measured.watched.update_ratio
+            kernels = jnp.stack([ratio for path, ratio in ratios.items() if path.endswith("kernel")])
+            return state, (fnn.evaluate(make, rate, state, fnn.Examples(x[held], y[held]))["loss"], kernels)
+
+        _, (losses, ratios) = jax.lax.scan(chunk, fnn.init_state(make, rate, key, x[:1]), rows)
+        return losses, ratios
 
     return jax.vmap(jax.vmap(run, (None, 0)), (0, None))(rates, seeds)
 
 
 @cache
-def best(name, rates, seeds, steps):
-    """(seeds,) log₁₀ of the best rate, and of the ratio at it, the mean of the kernels."""
+def best(name, rates, seeds, steps, times):
+    """(seeds,) log₁₀ of the best rate and of its ratio, after the steps and after so many times as many.
+
+    The ratio is the median over the run, and the mean of the kernels.
+    """
     data = fnn.digits()
     x, y = (jnp.concatenate([jnp.asarray(a), b]) for a, b in zip(data.train, data.test, strict=True))
     losses, ratios = map(
-        np.asarray, runs(name, fnn.to_float(x), y, jnp.array(rates), jnp.array(seeds), steps)
+        np.asarray, runs(name, fnn.to_float(x), y, jnp.array(rates), jnp.array(seeds), steps, times)
     )
-    chosen = np.nan_to_num(losses, nan=np.inf).argmin(0)
-    at_best = ratios[chosen, np.arange(len(seeds))]
-    return np.log10(rates)[chosen], np.log10(at_best).mean(1)
+    ends = []
+    for till in (1, times):
+        chosen = np.nan_to_num(losses[:, :, till - 1], nan=np.inf).argmin(0)
+        at_best = ratios[chosen, np.arange(len(seeds)), :till]  # (seeds, times, kernels, watched steps)
+        ends.append((np.log10(rates)[chosen], np.log10(np.median(at_best, axis=(1, 3))).mean(1)))
+    return ends
 
 
 def apart(values):
@@ -72,16 +82,17 @@ def apart(values):
     return np.ptp(list(values), axis=0)
 
 
-def study(seeds=range(5), *, mechanism=True, rates=RATES, steps=(400, 1600)) -> Study:
+def study(seeds=range(5), *, mechanism=True, rates=RATES, steps=400, times=4) -> Study:
     """Compare rates with ratios; without the mechanism, like with like on other seeds."""
-    seeds, rates = tuple(seeds), tuple(map(float, rates))
-    found = {n: {name: best(name, rates, seeds, n) for name in OPTIMIZERS} for n in steps}
-    short, long = found.values()
+    seeds, rates, lengths = tuple(seeds), tuple(map(float, rates)), (steps, times * steps)
+    each = {name: best(name, rates, seeds, steps, times) for name in OPTIMIZERS}
+    short, long = ({name: ends[k] for name, ends in each.items()} for k in (0, 1))
     if mechanism:
         second = {name: ratio for name, (_, ratio) in short.items()}, long
     else:
-        again = {name: best(name, rates, others(seeds), steps[0]) for name in OPTIMIZERS}
+        again = {name: best(name, rates, others(seeds), steps, times)[0] for name in OPTIMIZERS}
         second = {name: rate for name, (rate, _) in again.items()}, again
+    found = dict(zip(lengths, (short, long), strict=True))
     table = [
         {"optimizer": name, "steps": n, "best learning rate": float(10 ** rate.mean())}
         | {"‖Δw‖ / ‖w‖": float(10 ** ratio.mean())}
@@ -91,7 +102,7 @@ def study(seeds=range(5), *, mechanism=True, rates=RATES, steps=(400, 1600)) -> 
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     axes = figure.subplots()
     for k, name in enumerate(OPTIMIZERS):
-        for n, marker in zip(steps, "o^", strict=True):
+        for n, marker in zip(lengths, "o^", strict=True):
             rate, ratio = found[n][name]
             axes.scatter(10**rate, 10**ratio, color=f"C{k}", marker=marker, label=f"{name}, {n} steps")
     axes.axhline(1e-3, color="0.7", linewidth=1)
@@ -106,7 +117,7 @@ def study(seeds=range(5), *, mechanism=True, rates=RATES, steps=(400, 1600)) -> 
             MARGIN_SPREAD,
         ),
         verdict(
-            f"decades by which the ratio is smaller in {steps[1]} than in {steps[0]} steps",
+            f"decades by which the ratio is smaller in {lengths[1]} than in {lengths[0]} steps",
             *mean,
             MARGIN_LENGTH,
         ),

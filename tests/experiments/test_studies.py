@@ -42,8 +42,8 @@ SMALL = {
     "coarse_to_fine": {},
     "augmentation": {"seeds": range(10), "sizes": (30, 1000), "steps": 200},
     "learning_rate_scale": {"seeds": range(10, 20)},
-    "translation": {"epochs": 10},
-    "update_ratio": {"rates": 10.0 ** np.arange(-3, 0.6, 0.5), "steps": (100, 1000)},
+    "translation": {"epochs": 8},
+    "update_ratio": {"rates": 10.0 ** np.arange(-3, 0.6, 0.5), "steps": 100, "times": 10},
 }
 
 

@@ -458,7 +458,7 @@ def test_a_margin_or_delta_out_of_range_or_a_schedule_is_refused() -> None:
         optim.multiclass_hinge(scores, y, margin=-1.0)
     with pytest.raises(TypeError, match="margin must be a number or a scalar array here, not a schedule"):
         optim.multiclass_hinge(scores, y, margin=schedule)
-    with pytest.raises(ValueError, match=r"delta must be above 0, not 0\.0"):
+    with pytest.raises(ValueError, match=r"delta must be above 0 and below inf, not 0\.0"):
         optim.huber(numbers, numbers, delta=0.0)
     with pytest.raises(ValueError, match="delta must be above 0 and below inf, not inf"):
         optim.huber(numbers, numbers, delta=math.inf)
