@@ -47,9 +47,11 @@ def opened(path: str, overrides: tuple[str, ...], kind: str, marker: str) -> tup
             raise ConfigError(overrides[0], f"{path} is a {kind} that has begun, where no key can be changed")
         return read(directory / "config.toml"), directory
     config = read(path, overrides)
-    if config.directory is None or not os.path.isfile(_named(config.directory) / marker):
+    if config.directory is None:
         return config, None
     directory = _named(config.directory)
+    if not os.path.isfile(directory / marker):
+        return config, None
     if read(directory / "config.toml") != config:
         raise ConfigError(
             "run.directory", f"{directory} has a {kind} of another config; name another one, or remove it"

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import fnn
 from fnn.run._config import ConfigError
@@ -14,6 +15,9 @@ from fnn.run._directory import check_begun, load_checkpoint
 from fnn.run._prepare import Prepared, prepare_again
 from fnn.run._read import read
 from fnn.train import Make
+from fnn.train._state import as_values
+
+_predict = jax.jit(fnn.predict, static_argnums=0)
 
 
 class Run(NamedTuple):
@@ -71,3 +75,8 @@ def like(prepared: Prepared) -> fnn.TrainState:
         return fnn.init_state(prepared.make, prepared.values, jax.random.key(0), prepared.sample, moments)
 
     return jax.eval_shape(start)
+
+
+def outputs_of(prepared: Prepared, state: fnn.TrainState, x: np.ndarray) -> np.ndarray:
+    """What the network says of inputs."""
+    return np.asarray(_predict(prepared.make, as_values(prepared.values), state, x))

@@ -16,9 +16,8 @@ from fnn.data._image_folder import read_images
 from fnn.data._npz import read_inputs
 from fnn.run._config import ConfigError
 from fnn.run._directory import writing
-from fnn.run._load import loaded
+from fnn.run._load import loaded, outputs_of
 from fnn.run._prepare import Prepared
-from fnn.run._train import outputs_of
 
 
 def predict(

@@ -35,7 +35,7 @@ from fnn.run._directory import (
     write_whole,
 )
 from fnn.run._figures import draw_confusion, draw_curves, draw_layers, draw_mistakes
-from fnn.run._load import like, loaded
+from fnn.run._load import like, loaded, outputs_of
 from fnn.run._lock import alone
 from fnn.run._output import complain
 from fnn.run._prepare import Prepared, prepare, prepare_again
@@ -48,7 +48,6 @@ from fnn.train._state import as_values
 _SAVE_EVERY = 60.0  # seconds between two checkpoints of a long run
 _EPOCH = TypeAdapter(dict[str, float | None])  # a line of metrics.jsonl; null is no number
 
-_predict = jax.jit(fnn.predict, static_argnums=0)
 _score = jax.jit(score, static_argnums=0)
 _confusion_matrix = jax.jit(fnn.confusion_matrix)
 
@@ -308,10 +307,6 @@ def _draw(prepared: Prepared, fit: fnn.Fit | None, outputs: np.ndarray | None, d
 def _validation(metrics: dict[str, float]) -> dict[str, float]:
     prefix = "validation_"
     return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
-
-
-def outputs_of(prepared: Prepared, state: fnn.TrainState, x: np.ndarray) -> np.ndarray:
-    return np.asarray(_predict(prepared.make, as_values(prepared.values), state, x))
 
 
 def _scores(
