@@ -71,6 +71,15 @@ def evaluate(
 
 
 @app.command()
+def report(run: Run) -> None:
+    """Write a run's report anew, of one that still trains as far as it has come."""
+    from fnn.run._output import Output
+    from fnn.run._report_again import report
+
+    raise typer.Exit(report(run, Output()))
+
+
+@app.command()
 def predict(
     run: Run,
     files: Annotated[

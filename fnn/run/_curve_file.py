@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 import fnn
 from fnn.run._config import ConfigError, shown
+from fnn.run._directory import with_nan
 from fnn.run._registry import nearest
 
 # How other frameworks' files name the columns.
@@ -68,6 +70,32 @@ def _text(path: Path) -> str:
         raise ConfigError(str(path), "this is not text in UTF-8; save it so") from error
     except OSError as error:
         raise ConfigError("", f"cannot read {path}: {error.strerror}") from error
+
+
+_EPOCH = TypeAdapter(dict[str, float | None])  # a line of metrics.jsonl; null is no number
+
+
+def read_history(directory: Path, epochs: int | None = None) -> list[dict[str, float]]:
+    """The metrics of a run's epochs, or of so many of them, from its `metrics.jsonl`, with their numbers.
+
+    Raises:
+        ConfigError: a line is none of an epoch.
+    """
+    path, history = directory / "metrics.jsonl", []
+    for number, record in enumerate(read_records(path)[:epochs], 1):
+        try:
+            _EPOCH.validate_python(record, strict=True)
+            complete = {"epoch", "validation_loss"} <= record.keys()
+        except ValidationError:
+            complete = False
+        if not complete:
+            raise ConfigError(
+                f"{path}, line {number}",
+                'expected the metrics of an epoch, such as {"epoch": 1, "loss": 0.5, "validation_loss": 0.6}'
+                "; put it back as it was",
+            )
+        history.append(with_nan(record))
+    return history
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

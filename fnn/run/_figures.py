@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
+from fnn.run._curve_file import read_records
 from fnn.run._look import (
     GREY,
     INK,
@@ -101,7 +101,7 @@ def draw_layers(records: Path, path: Path) -> bool:
     Returns:
         Whether there is anything to draw.
     """
-    rows = [json.loads(line) for line in records.read_text().splitlines()] if records.exists() else []
+    rows = read_records(records) if records.exists() else []
     watched = [row for row in rows if "update_ratio" in row]
     probes = [row for row in rows if "probe" in row]
     order = rows[0]["layers"] if rows else []

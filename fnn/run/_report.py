@@ -10,8 +10,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from fnn.run._directory import with_nan, write_whole
+from fnn.run._config import ConfigError
+from fnn.run._curve_file import read_history
+from fnn.run._directory import read_json, with_nan, write_whole
 from fnn.run._progress import with_error
+from fnn.train._fit import rank
 
 _CAPTIONS = {
     "curves": "Learning curves. Training figures are means over an epoch while it learns, validation figures "
@@ -88,32 +91,50 @@ $sections
 """)
 
 
+def results_so_far(history: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """What a run came to by its validation, from the metrics of each of its epochs."""
+    best = max(range(len(history)), key=lambda epoch: rank(history[epoch]))
+    return {
+        "epochs": len(history),
+        "best_epoch": best + 1,
+        "validation": _validation(history[best]),
+        "last_validation": _validation(history[-1]),
+    }
+
+
+def _validation(metrics: Mapping[str, float]) -> dict[str, float]:
+    prefix = "validation_"
+    return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+
+
 def write_report(directory: Path) -> Path:
     """Write `report.html` from what a run directory holds.
 
     The page shows `results.json`, `metrics.jsonl`, the figures in `figures/`, `summary.txt` and
     `findings.json` (which may be absent), `config.toml` and `environment.json`. Images and styles are
-    inside; it loads nothing.
+    inside; it loads nothing. Of a run that has not ended it shows how far that has come.
 
     Returns:
         The path of the page.
 
     Raises:
-        FileNotFoundError: the directory lacks one of those files.
+        ConfigError: the directory lacks one of those files, or what it has is none.
     """
-    results = with_nan(json.loads(_text(directory, "results.json")))
-    epochs = [with_nan(json.loads(line)) for line in _text(directory, "metrics.jsonl").splitlines()]
-    environment = json.loads(_text(directory, "environment.json"))
+    results = with_nan(read_json(directory / "results.json", {"stopped": "the run has not ended"}))
+    history = read_history(directory)
+    if "stopped" in results and history:  # those of an earlier stop may be out of date
+        results |= results_so_far(history)
+    surroundings = read_json(directory / "environment.json", {})
     summary, findings = directory / "summary.txt", directory / "findings.json"
     parts, facts = _parts(results)
     sections = [
         ("Results", _numbers(parts)),
         ("Figures", _figures(directory / "figures", _CAPTIONS)),
         ("Diagnosis", _findings(json.loads(findings.read_text()) if findings.exists() else [])),
-        ("Epochs", _epochs(epochs)),
+        ("Epochs", _epochs(history)),
         ("Network", f"<pre>{escape(summary.read_text('utf-8'))}</pre>" if summary.exists() else ""),
         ("Config", f"<pre>{escape(_text(directory, 'config.toml'))}</pre>"),
-        ("Environment", _words(environment)),
+        ("Environment", _words(surroundings)),
     ]
     return _page(directory, _headline(parts), facts, results.get("stopped") or "", sections)
 
@@ -202,7 +223,7 @@ def _text(directory: Path, name: str) -> str:
     try:
         return (directory / name).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise FileNotFoundError(f"{directory} has no {name}, so there is nothing to report on") from None
+        raise ConfigError("", f"{directory} has no {name}, so there is nothing to report on") from None
 
 
 def _headline(parts: Mapping[str, Mapping[str, Any]]) -> str:

@@ -42,6 +42,7 @@ from fnn.run._settings import SearchSettings, search_settings
 from fnn.run._signals import Stopped, signals
 from fnn.run._train import train
 from fnn.run._trials import Records, as_outcome, last_lines, read_trials
+from fnn.train._check_fit import batch_of
 from fnn.tune import Outcome, Space, Trial
 from fnn.tune._engine import Engine, JournalError, structures_checked
 from fnn.tune._method import Method, Round, Rounds, ranked
@@ -129,7 +130,7 @@ class _Search:
         config = self.trial_config(trial.hyperparameters)
         settings = dict(config.train.arguments)
         examples = self.folds.train.shape[1]
-        batch_size = examples if settings["batch_size"] == "all" else settings["batch_size"]
+        batch_size = batch_of(examples, settings["batch_size"])
         fnn.steps_of_run(examples, epochs=self.epochs, batch_size=batch_size)
         make, values = make_and_values(config, self.epochs * -(-examples // batch_size))
         return FitProgram(make, batch_size, len(self.folds.train), examples, settings["lsuv"]), values

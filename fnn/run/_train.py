@@ -18,6 +18,7 @@ import fnn
 from fnn.nn._layer import as_layer
 from fnn.run._build import numbers_at
 from fnn.run._config import Call, Config, ConfigError
+from fnn.run._curve_file import read_history
 from fnn.run._diagnose import FILE, Recorder, as_json, judge_run, show
 from fnn.run._directory import (
     checkpoint,
@@ -40,13 +41,12 @@ from fnn.run._lock import alone
 from fnn.run._output import complain
 from fnn.run._prepare import Prepared, prepare, prepare_again
 from fnn.run._progress import Display, results_table
-from fnn.run._report import write_report
+from fnn.run._report import results_so_far, write_report
 from fnn.run._signals import Stopped, signals
 from fnn.train._evaluate import score
 from fnn.train._state import as_values
 
 _SAVE_EVERY = 60.0  # seconds between two checkpoints of a long run
-_EPOCH = TypeAdapter(dict[str, float | None])  # a line of metrics.jsonl; null is no number
 
 _score = jax.jit(score, static_argnums=0)
 _confusion_matrix = jax.jit(fnn.confusion_matrix)
@@ -194,11 +194,7 @@ def _so_far(prepared: Prepared, directory: Path) -> fnn.Fit | None:
     if epochs > prepared.settings["epochs"]:
         problem = f"{directory} has gone through {epochs} epochs already; change it back"
         raise ConfigError(prepared.config.source, f"train.epochs: {problem}")
-    try:
-        lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        history = [with_nan(_EPOCH.validate_json(line, strict=True)) for line in lines[:epochs]]
-    except ValueError:
-        history = []
+    history = read_history(directory, epochs)
     if [line.pop("epoch", None) for line in history] != [*range(1, epochs + 1)]:
         raise ConfigError(
             str(directory / "metrics.jsonl"),
@@ -280,12 +276,7 @@ def _results(
         results["stopped"] = stopped
     if fit is None or not fit.history:
         return results, None
-    results |= {
-        "epochs": len(fit.history),
-        "best_epoch": fit.best_epoch,
-        "validation": _validation(fit.history[fit.best_epoch - 1]),
-        "last_validation": _validation(fit.history[-1]),
-    }
+    results |= results_so_far(fit.history)
     if stopped:
         return results, None
     x, y = prepared.data.test
@@ -302,11 +293,6 @@ def _draw(prepared: Prepared, fit: fnn.Fit | None, outputs: np.ndarray | None, d
     if outputs is not None and classes:
         draw_confusion(_confusion_matrix(outputs, y), classes, figures / "confusion.png")
         draw_mistakes(x, y, outputs, classes, figures / "mistakes.png")
-
-
-def _validation(metrics: dict[str, float]) -> dict[str, float]:
-    prefix = "validation_"
-    return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
 
 
 def _scores(

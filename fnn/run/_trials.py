@@ -26,6 +26,33 @@ from fnn.tune._populations import Population
 _SAVE_EVERY = 10.0  # seconds between two checkpoints
 
 
+@dataclass
+class _Kept:
+    """What the index of a checkpoint says of a population."""
+
+    trials: tuple[Trial, ...]
+    epoch: int
+    curves: tuple[tuple[dict[str, float | None], ...], ...]
+
+    def __post_init__(self) -> None:
+        """See that every trial has its curve."""
+        if not self.trials or [*map(len, self.curves)] != [self.epoch] * len(self.trials):
+            raise ValueError
+
+
+@dataclass
+class _Index:
+    """The index of a checkpoint; null is no number."""
+
+    count: int = 0
+    name: str = ""
+    seconds: float = 0.0
+    populations: tuple[_Kept, ...] = ()
+
+
+_INDEX = TypeAdapter(_Index)
+
+
 class Records(Journal):
     """`trials.jsonl`, a line for each outcome, and the checkpoints of what is being trained."""
 
@@ -40,7 +67,7 @@ class Records(Journal):
         self._known: dict[int, list[dict[str, Any]]] = {}
         for line in lines:
             self._known.setdefault(line["trial"], []).append(line)
-        self.seconds = max(about.get("seconds", 0.0) for about in (*lines, self._read()))
+        self.seconds = max([self._read().seconds, *(line["seconds"] for line in lines)])
         self._saved = time.monotonic()
 
     def recorded(self, trial: Trial, epochs: int) -> Outcome | None:
@@ -65,7 +92,8 @@ class Records(Journal):
 
     def _save(self, populations: Sequence[Population], seconds: float) -> None:
         before = self._read()
-        name = f"{self._stage}-{before.get('count', 0) + 1}"
+        count = before.count + 1
+        name = f"{self._stage}-{count}"
         leaves = {
             str(k): {
                 str(i): np.asarray(leaf)[list(population.rows)]
@@ -82,39 +110,38 @@ class Records(Journal):
             }
             for population in populations
         ]
-        index = {"count": before.get("count", 0) + 1, "name": name, "seconds": round(seconds, 3)}
+        index = {"count": count, "name": name, "seconds": round(seconds, 3)}
         write_json(self._index, finite({**index, "populations": about}))
-        if before:
-            shutil.rmtree(self._index.parent / before["name"], ignore_errors=True)
+        if before.name:
+            shutil.rmtree(self._index.parent / before.name, ignore_errors=True)
         self._saved = time.monotonic()
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> _Index:
+        """What the checkpoint holds; nothing where there is none, or where it is damaged."""
         try:
-            about = json.loads(self._index.read_text())
-        except (OSError, ValueError):
-            return {}
-        return about if isinstance(about, dict) and {"name", "populations"} <= about.keys() else {}
+            return _INDEX.validate_json(self._index.read_bytes(), strict=True)
+        except (OSError, ValidationError):
+            return _Index()
 
     def restored(self, like: Callable[[Trial], Population]) -> Sequence[Population]:
         """See `Journal`."""
         about = self._read()
-        if not about:
+        if not about.name:
             return ()
         targets, shapes = {}, []
         here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        for k, kept in enumerate(about["populations"]):
-            trials = tuple(Trial(**{**t, "point": tuple(t["point"])}) for t in kept["trials"])
-            rows = tuple(range(len(trials)))
-            population = like(trials[0])._replace(trials=trials, rows=rows, epoch=kept["epoch"])
+        for k, kept in enumerate(about.populations):
+            trials, rows = kept.trials, tuple(range(len(kept.trials)))
+            population = like(trials[0])._replace(trials=trials, rows=rows, epoch=kept.epoch)
             leaves, structure = jax.tree.flatten(population.mine)
             targets[str(k)] = {
                 str(i): jax.ShapeDtypeStruct((len(trials), *leaf.shape[1:]), leaf.dtype, sharding=here)
                 for i, leaf in enumerate(leaves)
             }
-            shapes.append((population, structure, kept["curves"]))
+            shapes.append((population, structure, kept.curves))
         try:
             with ocp.StandardCheckpointer() as checkpointer:
-                loaded = checkpointer.restore((self._index.parent / about["name"]).resolve(), targets)
+                loaded = checkpointer.restore((self._index.parent / about.name).resolve(), targets)
         except Exception:  # orbax raises a bare Exception where data are damaged; then trials start anew
             return ()
         return tuple(

@@ -43,6 +43,11 @@ def steps_of_run(examples: int, *, epochs: int, batch_size: int | Literal["all"]
     return epochs * -(-examples // batch_size)
 
 
+def batch_of(examples: int, batch_size: int | Literal["all"]) -> int:
+    """How many examples a step takes."""
+    return examples if batch_size == "all" else batch_size
+
+
 def check_length(
     examples: int, *, epochs: int, batch_size: int | Literal["all"], patience: int | None
 ) -> int:
@@ -75,7 +80,7 @@ def check_fit(
     """
     x, y = data.train
     check_length(len(x), epochs=epochs, batch_size=batch_size, patience=patience)
-    size = len(x) if batch_size == "all" else batch_size
+    size = batch_of(len(x), batch_size)
     classes = len(data.classes)
 
     def run(key: Any, batch: Batch) -> Any:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from fnn._types import check_range, check_seed
 from fnn.data import Moments, Splits, moments
 from fnn.data._split import check_splits
-from fnn.train._check_fit import check_fit
+from fnn.train._check_fit import batch_of, check_fit
 from fnn.train._evaluate import evaluate
 from fnn.train._mesh import check_mesh, on_mesh, placed
 from fnn.train._state import Make, TrainState, as_values, first_difference, init_state
@@ -151,7 +151,7 @@ def fit(
         raise TypeError(f"so_far must be a Fit, as fit returns it, not {type(so_far).__name__}")
     train, validation = data.train, data.validation
     n = len(train.x)
-    batch_size = n if batch_size == "all" else batch_size
+    batch_size = batch_of(n, batch_size)
     steps = -(-n // batch_size)
     chunks, chunk_steps, watch_every = _in_chunks(steps, watch_every)
     values = as_values(hyperparameters)

@@ -15,7 +15,7 @@ from fnn.data import Examples, Splits, Visit, moments
 from fnn.data._split import check_splits
 from fnn.nn._layer import walk
 from fnn.optim import LookaheadState, check_gradients
-from fnn.train._check_fit import check_fit
+from fnn.train._check_fit import batch_of, check_fit
 from fnn.train._fit import start_shapes
 from fnn.train._state import (
     Batch,
@@ -144,7 +144,7 @@ def check(
         without = suggested(free, anneals=anneals)
         says += f", without the penalty {without:.3g} times" if without != best else ""
     evidence["rate_high"] = evidence["rate_low"] = says
-    size = len(data.train.x) if batch_size == "all" else batch_size
+    size = batch_of(len(data.train.x), batch_size)
     if size <= _LARGE_BATCH and not _looks_ahead(draws[0]):
         numbers |= rate_numbers(losses)
     numbers["blank"] = float(np.nanmin(losses) / blank) if blank > 0 else math.nan

@@ -15,7 +15,7 @@ from fnn.data import Examples, Folds, Splits
 from fnn.data._folds import one_fold
 from fnn.data._split import check_splits
 from fnn.train import Make, steps_of_run
-from fnn.train._check_fit import check_fit
+from fnn.train._check_fit import batch_of, check_fit
 from fnn.train._mesh import check_mesh
 from fnn.tune._engine import Engine, Journal, Plan, SearchProgress, structures_checked
 from fnn.tune._method import Method, Outcome, Trial, random_search, ranked
@@ -97,7 +97,7 @@ def training(
         folds, parts = one_fold(data, standardize=standardize), data
     count, examples = folds.train.shape
     steps_of_run(examples, epochs=epochs, batch_size=batch_size)
-    size = examples if batch_size == "all" else batch_size
+    size = batch_of(examples, batch_size)
     check_range("seeds", seeds, at_least=1, integer=True)
     check_seed(seed)
 

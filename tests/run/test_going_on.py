@@ -222,18 +222,27 @@ def test_what_cannot_go_on_is_said(interrupted, monkeypatch, capsys):
     shutil.move(interrupted / "checkpoints" / "best", "best")
     assert "has no checkpoint 'best'" in complaint(interrupted)  # and no other state is taken for it
     shutil.move("best", interrupted / "checkpoints" / "best")
-    for damaged in (
-        b'{"epoch": 2}\n',
-        b"",
-        b"3\n",
-        b'{"epoch": 1, "loss": "x"}\n',
-        b'{"epoch": 1, "\xff": 3}\n',
-    ):
-        (interrupted / "metrics.jsonl").write_bytes(damaged)
+    metrics = interrupted / "metrics.jsonl"
+    for lacking in (b'{"epoch": 2, "validation_loss": 1.0}\n', b""):
+        metrics.write_bytes(lacking)
         assert complaint(interrupted) == (
-            f"fnn: {interrupted / 'metrics.jsonl'}: the lines of epochs 1 to 1, as far as its checkpoint comes, "
+            f"fnn: {metrics}: the lines of epochs 1 to 1, as far as its checkpoint comes, "
             "are not all here; put them back, or remove the checkpoints of the run to train it from the start\n"
         )
+    for damaged in (
+        b'{"epoch": 1}\n',
+        b'{"epoch": 1, "validation_loss": "x"}\n',
+        b'{"validation_loss": 1.0}\n',
+    ):
+        metrics.write_bytes(damaged)
+        assert complaint(interrupted) == (
+            f"fnn: {metrics}, line 1: expected the metrics of an epoch, such as "
+            '{"epoch": 1, "loss": 0.5, "validation_loss": 0.6}; put it back as it was\n'
+        )
+    metrics.write_bytes(b"3\n")
+    assert complaint(interrupted).startswith(f"fnn: {metrics}, line 1: expected an object such as")
+    metrics.write_bytes(b'{"epoch": 1, "\xff": 3}\n')
+    assert complaint(interrupted) == f"fnn: {metrics}: this is not text in UTF-8; save it so\n"
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
@@ -469,3 +478,48 @@ def test_a_machine_that_fails_is_one_sentence(here, monkeypatch, capsys, error, 
     monkeypatch.setattr(_train, "write_json", full)
     code, _, errors = in_process(monkeypatch, capsys, "train", "small.toml")
     assert (code, errors) == (1, f"fnn: {says}\n")
+
+
+def test_the_report_of_a_finished_run_is_written_again(whole, monkeypatch, capsys):
+    page, findings = (whole / "report.html").read_bytes(), (whole / "findings.json").read_bytes()
+    for name in ("report.html", "findings.json", "figures/curves.png", "figures/layers.png"):
+        (whole / name).write_text("")
+    code, output, errors = in_process(monkeypatch, capsys, "report", whole)
+    assert (code, output, errors) == (0, f"report: {whole / 'report.html'}\n", "")
+    assert (whole / "report.html").read_bytes() == page
+    assert (whole / "findings.json").read_bytes() == findings
+
+
+def test_a_run_that_still_trains_is_reported_as_far_as_it_has_come(interrupted, whole, monkeypatch, capsys):
+    (interrupted / "results.json").unlink()
+    (first,) = lines(interrupted / "metrics.jsonl")
+    with (interrupted / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"epoch": 2, "lo')  # a line that is being written
+    assert in_process(monkeypatch, capsys, "report", interrupted)[0] == 0
+    text = (interrupted / "report.html").read_text()
+    assert "the run has not ended" in text
+    assert f"{first['validation_accuracy']:.2%} validation accuracy" in text
+    assert in_process(monkeypatch, capsys, "train", interrupted)[0] == 0
+    assert_same_run(interrupted, whole)
+
+
+def test_a_report_takes_the_epochs_since_an_earlier_stop(interrupted, monkeypatch, capsys):
+    (first,) = lines(interrupted / "metrics.jsonl")
+    better = {**first, "epoch": 2, "validation_accuracy": 1.0}
+    with (interrupted / "metrics.jsonl").open("a") as metrics:
+        metrics.write(json.dumps(better) + "\n")
+    assert in_process(monkeypatch, capsys, "report", interrupted)[0] == 0
+    text = (interrupted / "report.html").read_text()
+    assert "stopped by SIGTERM" in text
+    assert "100.00% validation accuracy" in text
+
+
+def test_what_cannot_be_reported_is_said(interrupted, whole, monkeypatch, capsys):
+    (whole / "report.html").unlink()
+    code, _, errors = in_process(monkeypatch, capsys, "report", whole)
+    assert code == 2
+    assert errors == f"fnn: {whole}: the run was cut off at its end; fnn train {whole} writes its report\n"
+    (interrupted / "metrics.jsonl").write_text("")
+    code, _, errors = in_process(monkeypatch, capsys, "report", interrupted)
+    assert code == 2
+    assert errors == f"fnn: {interrupted}: no epoch has ended yet, so there is nothing to report on\n"

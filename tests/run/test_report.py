@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from fnn.run._config import ConfigError
 from fnn.run._report import write_report, write_search_report
 
 PNG = base64.b64decode(
@@ -51,7 +52,8 @@ def directory(tmp_path):
     (run / "config.toml").write_text('seed = 0\n[data]\nuse = "<script>alert(1)</script>"  # $headline\n')
     (run / "results.json").write_text(json.dumps(RESULTS))
     (run / "metrics.jsonl").write_text(
-        '{"epoch": 1, "loss": 0.98765}\n{"epoch": 2, "loss": 0.5, "accuracy": 0.75}\n'
+        '{"epoch": 1, "loss": 0.98765, "validation_loss": 0.9}\n'
+        '{"epoch": 2, "loss": 0.5, "validation_loss": 0.6, "accuracy": 0.75}\n'
     )
     environment = {
         "python": "3.11 <b>",
@@ -97,7 +99,11 @@ def test_it_says_what_the_run_directory_holds(directory):
         *("test", "0.6123", "97.22%"),
     ]
     at = words.index("all 2")
-    assert words[at + 1 : at + 10] == ["epoch", "loss", "accuracy", "1", "0.9877", "–", "2", "0.5", "75.00%"]
+    assert words[at + 1 : at + 13] == [
+        *("epoch", "loss", "validation loss", "accuracy"),
+        *("1", "0.9877", "0.9", "–"),
+        *("2", "0.5", "0.6", "75.00%"),
+    ]
     assert "conv_1 <3×3>\n" in words
     assert 'seed = 0\n[data]\nuse = "<script>alert(1)</script>"  # $headline\n' in words
     at = words.index("python")
@@ -173,11 +179,10 @@ def test_sections_without_content_are_left_out(directory):
     assert headings(page(directory)) == ["Config"]
 
 
-@pytest.mark.parametrize("name", ["config.toml", "results.json", "metrics.jsonl", "environment.json"])
-def test_a_directory_that_holds_no_run_is_named(directory, name):
-    (directory / name).unlink()
-    with pytest.raises(FileNotFoundError, match=f"3 has no {name}, so there is nothing to report on"):
-        write_report(directory)
+def test_a_directory_that_holds_no_run_is_named(directory):
+    (directory / "config.toml").unlink()
+    with pytest.raises(ConfigError, match=r"3 has no config\.toml, so there is nothing to report on"):
+        page(directory)
     assert not (directory / "report.html").exists()
 
 

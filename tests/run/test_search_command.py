@@ -393,9 +393,24 @@ def test_a_damaged_checkpoint_is_none(tmp_path):
     records = _search.Records(tmp_path, "search", [])
     assert records.seconds == 0
     assert records.restored(lambda trial: None) == ()
-    for damaged in ('{"count": 1, "na', "3", '{"count": 1}'):
+    trial = Trial(0, {"rate": 0.1}, (0.5,))._asdict()
+    for damaged in (
+        '{"count": 1, "na',
+        "3",
+        '{"count": 1}',
+        '{"count": 1, "name": "search-1", "populations": 3}',
+        *(
+            json.dumps({"count": 1, "name": "search-1", "seconds": 1.0, "populations": [population]})
+            for population in (
+                {"trials": [], "epoch": 0, "curves": []},
+                {"trials": [trial | {"point": 3}], "epoch": 0, "curves": [[]]},
+                {"trials": [trial], "epoch": 2, "curves": [[{"loss": 1.0}]]},
+                {"trials": [trial], "epoch": 1, "curves": [[{"loss": "x"}]]},
+            )
+        ),
+    ):
         (tmp_path / "checkpoints" / "search.json").write_text(damaged)
-        assert records.restored(lambda trial: None) == ()
+        assert _search.Records(tmp_path, "search", []).restored(lambda trial: None) == ()
 
 
 OUTCOME = outcome_of(Trial(0, {"optimizer.learning_rate": 0.1}, (0.5,)), [{"loss": 1.0, "score": 0.5}] * 2)
