@@ -116,6 +116,15 @@ def check_channels(x: Array, channels: int) -> None:
         raise ValueError(f"expected {channels} channels, got an input of shape {x.shape}")
 
 
+def check_mask(mask: Any, examples: int) -> None:
+    """Raise ValueError where something is not a bool for each of so many examples."""
+    if (np.shape(mask), getattr(mask, "dtype", None)) != ((examples,), bool):
+        raise ValueError(
+            f"a mask is an array of {examples} booleans, one for each example, got "
+            f"{getattr(mask, 'dtype', type(mask).__name__)} of shape {np.shape(mask)}"
+        )
+
+
 def check_key(key: Any) -> None:
     """Raise TypeError where something, such as a seed, is no random key."""
     if not hasattr(key, "dtype") or (key.ndim == 0 and not jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):

@@ -6,10 +6,9 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from fnn._types import Array, at_least_float32
+from fnn._types import Array, at_least_float32, check_mask
 
 
 def per_channel(values: Array, ndim: int) -> Array:
@@ -69,11 +68,8 @@ def _moments(x: Array, mask: Array | None) -> tuple[Array, Array, Array, Array]:
         raise ValueError(f"the moments of a batch are of (batch, …, channels), got shape {x.shape}")
     if x.size == 0:
         raise ValueError(f"a batch without values has no mean, got shape {x.shape}; leave empty batches out")
-    if mask is not None and (np.shape(mask), getattr(mask, "dtype", None)) != (x.shape[:1], bool):
-        raise ValueError(
-            f"a mask is an array of {x.shape[0]} booleans, one for each example, got "
-            f"{getattr(mask, 'dtype', type(mask).__name__)} of shape {np.shape(mask)}"
-        )
+    if mask is not None:
+        check_mask(mask, x.shape[0])
     x = at_least_float32(x)
     # The first value of each channel, summed out: indexing would gather a batch that is cut over devices.
     first = jnp.arange(x.shape[0]) == (0 if mask is None else jnp.argmax(mask))

@@ -15,7 +15,14 @@ from fnn.data import Dataset, Examples, Splits
 from fnn.data._dataset import check_arrays, check_labels_exist
 from fnn.optim import accuracy
 from fnn.train._mesh import over_data
-from fnn.train._state import Make, TrainState, evaluation_params, network_input, task_at
+from fnn.train._state import (
+    Make,
+    TrainState,
+    check_examples_are,
+    evaluation_params,
+    network_input,
+    task_at,
+)
 from fnn.train._step import has_classes
 
 CPU_BATCH, ACCELERATOR_BATCH = 100, 1000
@@ -114,10 +121,7 @@ def evaluate(
         ValueError: see `predict`; outside of transformations also what `split` refuses of training examples.
         TypeError: see `predict`; no `Examples`.
     """
-    if not isinstance(examples, Examples):
-        raise TypeError(
-            f"examples must be fnn.Examples(x, y), such as data.test, not {type(examples).__name__}"
-        )
+    check_examples_are(examples, "data.test")
     known = not any(isinstance(part, jax.core.Tracer) for part in examples)
     if known:
         check_arrays(examples, "the part to evaluate")

@@ -11,7 +11,7 @@ import numpy as np
 
 from fnn._tree import combine, fold_name, partition, paths
 from fnn._types import Array, Key, Params, State
-from fnn.data import Mixed, Moments, Visit, standardize, to_float
+from fnn.data import Examples, Mixed, Moments, Visit, standardize, to_float
 from fnn.nn import Layer, lsuv
 from fnn.nn._layer import as_layer
 from fnn.optim import Optimizer, averaged_params
@@ -80,6 +80,14 @@ class Batch(NamedTuple):
     y: Any  # (N,) classes, or targets (N, …)
     mask: Any  # (N,) bool
     visit: Visit | None = None  # which examples these are, for augmentations that ask
+
+
+def check_examples_are(examples: Any, such_as: str) -> None:
+    """Raise TypeError where something, such as a whole data set, is no `Examples`."""
+    if not isinstance(examples, Examples):
+        raise TypeError(
+            f"examples must be fnn.Examples(x, y), such as {such_as}, not {type(examples).__name__}"
+        )
 
 
 def as_values(hyperparameters: Any) -> Any:

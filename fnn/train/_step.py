@@ -13,7 +13,7 @@ from jax import lax
 
 from fnn._shuffle import permutation
 from fnn._tree import combine, fold_name
-from fnn._types import Array, Key, check_range
+from fnn._types import Array, Key, check_mask, check_range
 from fnn.data import Examples, Mixed, Visit, to_float
 from fnn.optim import Optimizer, accuracy, apply_updates
 from fnn.train._mesh import over_data
@@ -24,6 +24,7 @@ from fnn.train._state import (
     TaskError,
     TrainState,
     as_pytree,
+    check_examples_are,
     first_of_trees,
     network_input,
     task_at,
@@ -62,11 +63,14 @@ def train_step(
         The state after the step, and what was measured before its update, in training mode.
 
     Raises:
-        TypeError: a `make` that returns something else, or an optimizer's update that does.
-        ValueError: a loss that does not return (N,); a penalty that does not return one number; updates
+        TypeError: no `Batch`; a `make` that returns something else, or an optimizer's update that does.
+        ValueError: a mask that is not N booleans; a loss that does not return (N,); a penalty that does not return one number; updates
             unlike the parameters; an augmentation that does not return the batch; two that mix it; one that
             asks for a `visit` which the batch lacks.
     """
+    if not isinstance(batch, Batch):
+        raise TypeError(f"batch must be fnn.Batch(x, y, mask), not {type(batch).__name__}")
+    check_mask(batch.mask, len(batch.x))
     task = task_at(make, hyperparameters, state.step)
     key = jax.random.fold_in(fold_name(state.key, "step"), state.step)
     batch = over_data(batch)
@@ -190,8 +194,10 @@ def train_chunk(
         The state after the steps, and the metrics of each, stacked; `watched` of each watched step.
 
     Raises:
+        TypeError: no `Examples`.
         ValueError: `watch_every` does not divide the steps.
     """
+    check_examples_are(examples, "data.train")
     x, y = jnp.asarray(examples.x), jnp.asarray(examples.y)
     epoch = jnp.asarray(epoch, jnp.int32)
     values = as_pytree(hyperparameters)
@@ -274,8 +280,10 @@ def train_epoch(
         batch_size: of each step; the last batch may be smaller, its padding masked.
 
     Raises:
+        TypeError: no `Examples`, or a batch size that is no integer.
         ValueError: a batch size below 1.
     """
+    check_examples_are(examples, "data.train")
     check_range("batch_size", batch_size, at_least=1, integer=True)
     n = examples.x.shape[0]
     steps = -(-n // batch_size)
@@ -291,10 +299,12 @@ def masked_mean(values: Array, mask: Array, /) -> Array:
         mask: (N,) bool.
 
     Raises:
-        ValueError: values of another shape: a loss returns one value per example.
+        ValueError: values of another shape: a loss returns one value per example; a mask that is not bool,
+            such as weights, which belong in the values.
     """
     if values.shape != mask.shape:
         raise ValueError(f"a loss returns one value per example, shape {mask.shape}, not {values.shape}")
+    check_mask(mask, len(mask))
     return jnp.where(mask, values, 0).sum() / mask.sum()
 
 

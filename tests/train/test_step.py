@@ -219,11 +219,44 @@ def test_a_loss_that_returns_no_value_per_example_is_refused() -> None:
         train_step(make, {}, init_state(make, {}, KEY, X), Batch(X, Y, ALL))
 
 
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ((X, Y), r"batch must be fnn.Batch\(x, y, mask\), not tuple"),
+        (Examples(X, Y), r"batch must be fnn.Batch\(x, y, mask\), not Examples"),
+        (Batch(X, Y, None), r"a mask is an array of 6 booleans, one for each example, got NoneType"),
+        (Batch(X, Y, ALL / 2), r"a mask is an array of 6 booleans, one for each example, got float64"),
+        (Batch(X, Y, ALL[:1]), r"a mask is an array of 6 booleans.* of shape \(1,\)"),
+    ],
+)
+def test_a_step_names_a_batch_that_is_none(batch: Any, message: str) -> None:
+    def make(hyperparameters: Any) -> tuple:
+        return fnn.linear(4), fnn.softmax_cross_entropy, fnn.sgd(0.1)
+
+    with pytest.raises((TypeError, ValueError), match=message):
+        train_step(make, {}, init_state(make, {}, KEY, X), batch)
+
+
+@pytest.mark.parametrize("data", [(X, Y), X, fnn.Dataset(Examples(X, Y), Examples(X, Y), (), "six")])
+def test_an_epoch_and_a_chunk_name_examples_that_are_none(data: Any) -> None:
+    def make(hyperparameters: Any) -> tuple:
+        return fnn.linear(4), fnn.softmax_cross_entropy, fnn.sgd(0.1)
+
+    state = init_state(make, {}, KEY, X)
+    message = rf"examples must be fnn.Examples\(x, y\), such as data.train, not {type(data).__name__}"
+    with pytest.raises(TypeError, match=message):
+        fnn.train_epoch(make, {}, state, data, 0, batch_size=2)
+    with pytest.raises(TypeError, match=message):
+        train_chunk(make, {}, state, data, np.zeros((1, 2), int), np.ones((1, 2), bool))
+
+
 def test_a_masked_mean_does_not_look_at_padding() -> None:
     values, mask = jnp.array([1.0, 2.0, jnp.nan, 6.0]), jnp.array([True, True, False, True])
     assert float(fnn.masked_mean(values, mask)) == 3
     with pytest.raises(ValueError, match=r"one value per example, shape \(4,\), not \(4, 1\)"):
         fnn.masked_mean(values[:, None], mask)
+    with pytest.raises(ValueError, match="a mask is an array of 4 booleans, one for each example, got float"):
+        fnn.masked_mean(values, mask / 2)
 
 
 def test_a_plain_function_is_a_network() -> None:
