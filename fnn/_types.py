@@ -116,6 +116,13 @@ def check_channels(x: Array, channels: int) -> None:
         raise ValueError(f"expected {channels} channels, got an input of shape {x.shape}")
 
 
+def check_array(name: str, value: Any) -> None:
+    """Raise TypeError where something is no array, such as the pair that a network's apply returns."""
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        way_out = "; a network's apply returns (outputs, state)" if type(value) is tuple else ""
+        raise TypeError(f"{name} must be an array, not {type(value).__name__}{way_out}")
+
+
 def check_mask(mask: Any, examples: int) -> None:
     """Raise ValueError where something is not a bool for each of so many examples."""
     if (np.shape(mask), getattr(mask, "dtype", None)) != ((examples,), bool):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fnn._tree import fold_name
-from fnn._types import Array, Key, Params, State
+from fnn._types import Array, Key, Params, State, check_array
 from fnn.ops._window import Window
 
 Children = tuple[tuple[str, "Layer"], ...]
@@ -170,10 +170,20 @@ def as_layer(value: LayerLike) -> Layer:
 
 def as_shape(x: Any) -> jax.ShapeDtypeStruct:
     """Shape and dtype of an input as parameters will see it: floating, of an enabled precision."""
+    check_sample(x)
     dtype = jax.dtypes.canonicalize_dtype(x.dtype)
     if not jnp.issubdtype(dtype, jnp.floating):
         dtype = jnp.float32
     return jax.ShapeDtypeStruct(x.shape, dtype)
+
+
+def check_sample(x: Any) -> None:
+    """Raise TypeError where parameters are to be made for no input, but for a shape alone or a key."""
+    wanted = "x must be an array with its batch axis, or a jax.ShapeDtypeStruct(shape, dtype)"
+    if not (hasattr(x, "shape") and hasattr(x, "dtype")):
+        raise TypeError(f"{wanted}, not {type(x).__name__}")
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        raise TypeError(f"{wanted}, not a random key: init(key, x)")
 
 
 def check_train(train: bool) -> None:
@@ -328,6 +338,7 @@ def _apply_in_series(
                 raise
             except (AttributeError, TypeError):
                 _check_whole(own[0])
+                check_array("x", x)
                 raise
         if not _is_empty(child_state):
             new_state[name] = child_state

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fnn._types import Array, Hyperparameter, at_least_float32, known_number
+from fnn._types import Array, Hyperparameter, at_least_float32, check_array, known_number
 
 # --- of classes -----------------------------------------------------------------------------------------
 
@@ -321,7 +321,9 @@ def _scalar(name: str, value: Hyperparameter, **limits: Any) -> float | Array:
 
 
 def are_classes(logits: Array, targets: Array) -> bool:
-    """True for targets that are classes, False for probabilities; ValueError for anything else."""
+    """True for targets that are classes, False for probabilities; an error for anything else."""
+    check_array("logits", logits)
+    check_array("targets", targets)
     if logits.ndim == 0:
         raise ValueError("logits must have an axis of classes, shape (..., C), not shape ()")
     if jnp.issubdtype(targets.dtype, jnp.integer):
@@ -385,7 +387,9 @@ def _weighted(weights: Array, values: Array) -> Array:
 
 
 def _alike(name: str, outputs: Array, targets: Array) -> tuple[Array, Array]:
-    """Outputs and targets in float32 or wider; ValueError where their shapes differ or are ()."""
+    """Outputs and targets in float32 or wider; an error where they differ in shape or have none."""
+    check_array(name, outputs)
+    check_array("targets", targets)
     if outputs.shape != targets.shape:
         raise ValueError(
             f"{name} and targets must have the same shape, not {outputs.shape} and {targets.shape}"

@@ -38,7 +38,8 @@ def accuracy(logits: Array, targets: Array, /) -> Metric:
         >>> accuracy(jnp.array([[0.1, 2.0], [0.3, -1.0]]), jnp.array([1, 1])).tolist()
         [1.0, 0.0]
     """
-    right = jnp.argmax(logits, axis=-1) == _classes(logits, targets)
+    classes = _classes(logits, targets)
+    right = jnp.argmax(logits, axis=-1) == classes
     return (right & _predicts(logits)).astype(jnp.float32)
 
 

@@ -13,7 +13,7 @@ from fnn._tree import combine, fold_name, partition, paths
 from fnn._types import Array, Key, Params, State
 from fnn.data import Examples, Mixed, Moments, Visit, standardize, to_float
 from fnn.nn import Layer, lsuv
-from fnn.nn._layer import as_layer
+from fnn.nn._layer import as_layer, check_sample
 from fnn.optim import Optimizer, averaged_params
 from fnn.optim.transforms import check_optimizer
 
@@ -230,6 +230,7 @@ def first_of_trees(one: Any, other: Any, *, dtypes: bool = True) -> tuple[str, s
 
 def _sample(x: Any, moments: Moments | None) -> jax.ShapeDtypeStruct:
     """What parameters are made for: what the network is fed, or the inputs where those are wider."""
+    check_sample(x)
     fed = jax.eval_shape(network_input, x, moments)
     return jax.ShapeDtypeStruct(fed.shape, jnp.promote_types(fed.dtype, x.dtype))
 

@@ -64,9 +64,9 @@ def train_step(
 
     Raises:
         TypeError: no `Batch`; a `make` that returns something else, or an optimizer's update that does.
-        ValueError: a mask that is not N booleans; a loss that does not return (N,); a penalty that does not return one number; updates
-            unlike the parameters; an augmentation that does not return the batch; two that mix it; one that
-            asks for a `visit` which the batch lacks.
+        ValueError: a mask that is not N booleans; a loss that does not return (N,); a penalty that does not
+            return one number; updates unlike the parameters; an augmentation that does not return the batch;
+            two that mix it; one that asks for a `visit` which the batch lacks.
     """
     if not isinstance(batch, Batch):
         raise TypeError(f"batch must be fnn.Batch(x, y, mask), not {type(batch).__name__}")

@@ -605,3 +605,30 @@ def test_a_key_error_of_a_layer_without_a_key_stays_one():
 
     with pytest.raises(KeyError):
         nn.serial(missing).apply({}, {}, jnp.ones((1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("x", "found"),
+    [
+        ((1, 8, 8, 3), "tuple"),
+        ([[1.0, 2.0]], "list"),
+        (None, "NoneType"),
+        (fnn.Examples(np.zeros((1, 5)), np.zeros(1)), "Examples"),
+        (KEY, r"a random key: init\(key, x\)"),
+    ],
+)
+@pytest.mark.parametrize("net", [fnn.linear(2), fnn.batch_norm(), fnn.serial(fnn.flatten, fnn.linear(2))])
+def test_parameters_are_made_for_an_array_or_its_shape(net, x, found):
+    message = rf"x must be an array .* or a jax.ShapeDtypeStruct\(shape, dtype\), not {found}"
+    with pytest.raises(TypeError, match=message):
+        net.init(KEY, x)
+    with pytest.raises(TypeError, match=message):
+        fnn.init_state(lambda hyperparameters: (net, fnn.mean_squared_error, fnn.sgd(0.1)), {}, KEY, x)
+
+
+def test_a_network_that_is_fed_outputs_and_state_says_so():
+    net = fnn.serial(fnn.linear(5))
+    params, state = net.init(KEY, VECTORS)
+    pair = net.apply(params, state, jnp.ones((2, 5)))
+    with pytest.raises(TypeError, match=r"x must be an array, not tuple; .* apply returns \(outputs, state\)"):
+        net.apply(params, state, pair)

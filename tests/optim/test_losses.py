@@ -489,3 +489,14 @@ def test_a_smoothing_out_of_range_or_a_schedule_is_refused() -> None:
         optim.softmax_cross_entropy(logits, targets, label_smoothing=1.5)
     with pytest.raises(TypeError, match="label_smoothing must be a number or a scalar array here, not a sch"):
         optim.softmax_cross_entropy(logits, targets, label_smoothing=optim.exponential(0.1, 0.5))
+
+
+@pytest.mark.parametrize(
+    "function", [optim.softmax_cross_entropy, optim.mean_squared_error, optim.sigmoid_cross_entropy, optim.accuracy]
+)
+def test_outputs_with_the_state_of_a_network_and_lists_are_refused_by_name(function: Any) -> None:
+    outputs = jnp.ones((2, 3))
+    with pytest.raises(TypeError, match=r"must be an array, not tuple; .* apply returns \(outputs, state\)"):
+        function((outputs, {}), outputs)
+    with pytest.raises(TypeError, match=r"targets must be an array, not list$"):
+        function(outputs, [[0.0, 1.0, 0.0]] * 2)
