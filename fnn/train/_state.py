@@ -164,6 +164,10 @@ def _task(made: Any) -> Task:
         if not isinstance(value, (tuple, list)):
             name = getattr(value, "__name__", repr(value))
             raise TaskError(field, f"a tuple is wanted, not {name}; a comma makes one of it, ({name},)")
+        for entry in value:
+            if not (isinstance(entry, str) if field == "freeze" else callable(entry)):
+                wanted = "patterns" if field == "freeze" else "functions"
+                raise TaskError(field, f"a tuple of {wanted} is wanted, and {entry!r} is none of them")
     return task._replace(net=as_layer(task.net))
 
 

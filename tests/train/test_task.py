@@ -272,6 +272,18 @@ def test_a_metric_gives_one_value_per_example_or_one_for_all(value, found):
         fit(linear(metrics=(metric,)), {}, blobs(20), batch_size=10)
 
 
+@pytest.mark.parametrize("field", ["penalties", "augment", "metrics"])
+def test_what_is_no_function_is_refused_by_its_field(field):
+    message = f"^{field}: a tuple of functions is wanted, and 'accuracy' is none of them"
+    with pytest.raises(ValueError, match=message):
+        fit(linear(**{field: ("accuracy",)}), {}, blobs(20), batch_size=10)
+
+
+def test_a_layer_in_freeze_is_no_pattern():
+    with pytest.raises(ValueError, match=r"^freeze: a tuple of patterns is wanted, and 3 is none of them"):
+        init_state(linear(freeze=(3,)), {}, KEY, X)
+
+
 # --- penalties ------------------------------------------------------------------------------------------
 
 
