@@ -46,7 +46,7 @@ def predict(
         (N, …), one row per input.
 
     Raises:
-        ValueError: a batch size below 1, or no inputs.
+        ValueError: a batch size below 1, no inputs, or the states of several networks in one.
         TypeError: no `TrainState`, or a data set in place of its inputs.
     """
     check_inputs(state, x)
@@ -75,11 +75,15 @@ def check_inputs(state: Any, x: Any) -> None:
 
     Raises:
         TypeError: no `TrainState`, or a data set in place of its inputs.
-        ValueError: no inputs.
+        ValueError: no inputs, or the states of several networks in one.
     """
     if not isinstance(state, TrainState):
         raise TypeError(
             f"state must be a TrainState, such as result.best of what fit returns, not {type(state).__name__}"
+        )
+    if jnp.ndim(state.step):
+        raise ValueError(
+            f"the state is that of {len(state.step)} networks; ask each of them, by jax.vmap over the state"
         )
     if isinstance(x, Examples | Dataset | Splits):
         raise TypeError(f"x must be an array of inputs, such as data.test.x, not {type(x).__name__}")

@@ -197,3 +197,15 @@ def test_under_jit_it_is_the_same() -> None:
         SETTINGS, initial(), examples
     )
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), compiled, eager)
+
+
+def test_the_states_of_several_networks_are_told_from_that_of_one() -> None:
+    keys = jax.random.split(jax.random.key(0), 3)  # as many networks as inputs
+    states = jax.vmap(lambda key: init_state(softmax_regression.make, SETTINGS, key, X))(keys)
+    message = "^the state is that of 3 networks; ask each of them, by jax.vmap over the state$"
+    with pytest.raises(ValueError, match=message):
+        predict(softmax_regression.make, SETTINGS, states, X)
+    with pytest.raises(ValueError, match=message):
+        evaluate(softmax_regression.make, SETTINGS, states, Examples(X, Y))
+    each = jax.vmap(lambda state: predict(softmax_regression.make, SETTINGS, state, X))(states)
+    np.testing.assert_allclose(each, np.stack([X @ KERNEL] * 3), rtol=1e-5, atol=1e-6)
