@@ -65,6 +65,8 @@ def check_range(
     if callable(value) or isinstance(value, jax.core.Tracer):
         return
     wanted = "an integer" if integer else "a number"
+    if isinstance(value, dict):  # such as parameters, which would fill the screen
+        raise TypeError(f"{name} must be {wanted}, not a dict")
     if isinstance(value, tuple | list):
         raise TypeError(f"{name} must be {wanted}, not {value!r}")
     numbers = np.asarray(value)

@@ -225,6 +225,10 @@ def transition(
     def evaluated(
         grads: Updates, state: OptimizerState, params: Params | None = None
     ) -> tuple[Updates, OptimizerState]:
+        if not hasattr(state, "count"):
+            raise TypeError(
+                f"update(grads, state, params) takes the state that init returned, not {type(state).__name__}"
+            )
         weights = (needed(params, needs_params),) if needs_params else ()
         numbers = {name: value_at(value, state.count) for name, value in hyperparameters.items()}
         return update(grads, state, *weights, **numbers)

@@ -630,5 +630,7 @@ def test_a_network_that_is_fed_outputs_and_state_says_so():
     net = fnn.serial(fnn.linear(5))
     params, state = net.init(KEY, VECTORS)
     pair = net.apply(params, state, jnp.ones((2, 5)))
-    with pytest.raises(TypeError, match=r"x must be an array, not tuple; .* apply returns \(outputs, state\)"):
+    with pytest.raises(
+        TypeError, match=r"x must be an array, not tuple; .* apply returns \(outputs, state\)"
+    ):
         net.apply(params, state, pair)

@@ -492,7 +492,8 @@ def test_a_smoothing_out_of_range_or_a_schedule_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "function", [optim.softmax_cross_entropy, optim.mean_squared_error, optim.sigmoid_cross_entropy, optim.accuracy]
+    "function",
+    [optim.softmax_cross_entropy, optim.mean_squared_error, optim.sigmoid_cross_entropy, optim.accuracy],
 )
 def test_outputs_with_the_state_of_a_network_and_lists_are_refused_by_name(function: Any) -> None:
     outputs = jnp.ones((2, 3))

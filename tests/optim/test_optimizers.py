@@ -670,3 +670,14 @@ def test_chain_refuses_what_is_not_an_optimizer() -> None:
         optim.chain(0.1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="chain needs at least one optimizer"):
         optim.chain()
+
+
+def test_parameters_in_the_place_of_a_rate_or_a_state_are_named() -> None:
+    params = {"kernel": jnp.ones(2)}
+    with pytest.raises(TypeError, match=r"^learning_rate must be a number, not a dict$"):
+        optim.adam(params, 0.1)  # type: ignore[arg-type]
+    for optimizer in (optim.adam(0.1), optim.clip_by_value(1.0)):
+        with pytest.raises(
+            TypeError, match=r"^update\(grads, state, params\) takes the state that init returned, not dict$"
+        ):
+            optimizer.update(params, params, optimizer.init(params))
