@@ -45,6 +45,7 @@ def adagrad(learning_rate: Hyperparameter, eps: Hyperparameter = 1e-8) -> Optimi
         ValueError: if a number is out of its range.
 
     The accumulator starts at 0, as in PyTorch: the first step is α · sign(g) whatever the gradient's size.
+    PyTorch's eps is 1e-10.
     Optax and Keras start it at 0.1, which shortens the first steps, and have eps inside the root.
 
     Source: Duchi, Hazan and Singer 2011, "Adaptive Subgradient Methods for Online Learning and Stochastic

@@ -100,7 +100,7 @@ def fit(
             augmentation; called inside the trace. It must be pure: what is compiled belongs to this function,
             and does not see when a global that it reads has changed. Values that change go through the
             hyperparameters; for another structure, such as another width, define it anew.
-        hyperparameters: a pytree of numbers and schedules, as `make` takes it.
+        hyperparameters: a pytree of numbers and schedules, as `make` takes it; numbers become float32.
         data: training and validation examples.
         epochs: how often every training example is seen, in a new order each time.
         batch_size: examples per step, or "all" for full-batch descent. The last batch of an epoch is
@@ -118,7 +118,9 @@ def fit(
             updates for `report`; at most the steps of a chunk, about 100. By default never.
         so_far: a run to go on with until it has gone through `epochs`, those before included. With the same
             arguments it ends bit for bit where the run ends that was never interrupted. Its states hold
-            what `seed`, `standardize` and `lsuv` gave it, which are not asked again.
+            what `seed`, `standardize` and `lsuv` gave it, which are not asked again. To begin with weights of
+            your own take `Fit(state, state, 0, ())`, where `state` is that of `init_state`, given the
+            `moments` of the training inputs if they are standardised, with other `params` and `state`.
 
     Raises:
         ValueError: settings or shapes that do not fit; a run to go on with that is of others; a `make` that

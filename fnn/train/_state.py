@@ -39,7 +39,8 @@ class Task(NamedTuple):
         One may return `Mixed` instead, and one with a third argument `visit` is told which examples it sees.
     metrics: functions `metric(outputs, targets)` with one value per example, or one for all, for evaluation.
     freeze: patterns on the paths of parameters that stay as they are: no gradient is taken of them, and the
-        optimizer never sees them.
+        optimizer never sees them. Running statistics are no parameters: a frozen batch norm takes the moments
+        of the batch and updates its running ones, as in PyTorch's training mode; in Keras it would not.
     """
 
     net: Layer

@@ -130,6 +130,26 @@ def test_data_may_be_arrays_of_jax() -> None:
     assert fit(perceptron, SETTINGS, arrays, epochs=1, batch_size=8).best_epoch == 1
 
 
+def test_a_run_may_begin_with_weights_of_ones_own_of_which_some_are_frozen() -> None:
+    def make(learning_rate: Any) -> Task:
+        return perceptron({"learning_rate": learning_rate, "rate": 0.0})._replace(
+            freeze=("linear_1/*", "batch_norm_1/*")
+        )
+
+    data, random = blobs(16), np.random.default_rng(5)
+    start = init_state(make, 0.0, jax.random.key(1), data.train.x[:1], fnn.moments(data.train.x))
+    params = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), start.params)
+    state = start._replace(params=params)
+    last = fit(make, 0.0, data, epochs=1, batch_size="all", so_far=Fit(state, state, 0, ())).last
+    assert same(last.params, params)
+    x = (data.train.x - data.train.x.mean(0)) / data.train.x.std(0)
+    mean = (x @ params["linear_1"]["kernel"]).mean(0)  # 0 but for rounding, as that of x
+    var = (x @ params["linear_1"]["kernel"]).var(0, ddof=1)
+    statistics = last.state["batch_norm_1"]  # not frozen with the layers around it
+    np.testing.assert_allclose(statistics["mean"], 0.1 * mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * var, rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
 def test_inputs_below_float32_are_standardised_in_float32(dtype: Any) -> None:
     def of(data: Splits, dtype: Any) -> Splits:
