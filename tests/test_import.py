@@ -51,6 +51,13 @@ def test_what_is_loaded(code, loads, leaves):
     assert not loaded & set(leaves)
 
 
+def test_a_run_cannot_be_read_back_without_the_extra():
+    code = "import sys; sys.modules['tomli_w'] = None; import fnn; fnn.run.load('runs/digits_cnn/1')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    said = "ModuleNotFoundError: fnn.run.load needs the package tomli_w: pip install 'fnn[run]'"
+    assert ran.stderr.splitlines()[-1] == said
+
+
 def test_every_name_resolves():
     names = dir(fnn)
     assert {"adam", "conv", "fit", "digits", *ROOMS, "ops", "run", "__version__"} <= set(names)

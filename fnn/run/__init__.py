@@ -13,7 +13,10 @@ __all__ = ["Run", "load"]
 
 def __getattr__(name: str) -> Any:  # so that `fnn --help` loads no JAX
     if name in __all__:
-        from fnn.run import _load
-
+        try:
+            from fnn.run import _load
+        except ModuleNotFoundError as error:
+            problem = f"fnn.run.{name} needs the package {error.name}: pip install 'fnn[run]'"
+            raise ModuleNotFoundError(problem, name=error.name) from error
         return getattr(_load, name)
     raise AttributeError(f"module 'fnn.run' has no attribute {name!r}")
