@@ -188,6 +188,7 @@ def layer_norm(x: Array, scale: Array, bias: Array, /, *, eps: float = 1e-5) -> 
 
     Source: Ba, Kiros and Hinton (2016), "Layer Normalization".
     """
+    _check_several(x.shape[-1], x, "batch_norm")
     return _as_float(_scaled(_standardized(x, (x.ndim - 1,), eps), scale, bias), x)
 
 
@@ -213,6 +214,7 @@ def group_norm(x: Array, scale: Array, bias: Array, /, groups: int, *, eps: floa
     channels = x.shape[-1]
     if groups < 1 or channels % groups:
         raise ValueError(f"groups must divide the {channels} channels, {groups} does not")
+    _check_several(math.prod(x.shape[1:]) // groups, x, "layer_norm, or group_norm with fewer groups")
     parts = x.reshape(*x.shape[:-1], groups, channels // groups)
     y = _standardized(parts, (*range(1, x.ndim - 1), x.ndim), eps).reshape(x.shape)
     return _as_float(_scaled(y, scale, bias), x)
@@ -224,15 +226,19 @@ def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> Array:
     The mean is taken off twice: the first time it is exact only to the precision of x, however far that is
     from 0.
     """
-    if all(x.shape[axis] == 1 for axis in axes):
-        raise ValueError(
-            f"there is one value for each mean, so all would become 0; got an input of shape {x.shape}, "
-            f"normalised over {'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}"
-        )
     x = at_least_float32(x)
     offset = x - lax.stop_gradient(x.mean(axes, keepdims=True))
     offset -= offset.mean(axes, keepdims=True)
     return offset * lax.rsqrt(jnp.square(offset).mean(axes, keepdims=True) + eps)
+
+
+def _check_several(values: int, x: Array, instead: str) -> None:
+    """Raise ValueError where each mean is that of one value."""
+    if values == 1:
+        raise ValueError(
+            f"there is one value for each mean, so all would become 0; got an input of shape {x.shape}: "
+            f"take {instead}"
+        )
 
 
 def _scaled(x: Array, scale: Array, bias: Array) -> Array:
