@@ -13,9 +13,12 @@ from fnn.optim._sums import total
 
 
 def l1(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") -> Array:
-    """The sum of absolute weights, which drives weights to exactly 0.
+    """The sum of absolute weights, which draws many weights to 0.
 
         R(w) = strength · Σ |w|
+
+    At the minimum of loss and penalty they are exactly 0; steps along the gradient leave them hovering near
+    it, and few are 0. True zeros are those of `proximal_l1`.
 
     Args:
         params: a pytree of parameters.
