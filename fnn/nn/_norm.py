@@ -40,6 +40,9 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
     Parameters: `scale` γ (C,), from 1; `bias` β (C,), from 0. State: `mean` (C,), from 0; `var` (C,), from
     1; float32 at least. Input and output (N, C) or (N, …, C). A convolution in front needs no bias.
 
+    Raises:
+        ValueError: in training a batch of one value for each channel; another number of channels.
+
     Source: Ioffe and Szegedy (2015), "Batch Normalization".
     """
     known_number("momentum", momentum, at_least=0, at_most=1)
