@@ -27,7 +27,7 @@ def dropout(rate: Hyperparameter = 0.5, *, inverted: bool = True, name: str | No
         name: in place of dropout_1, dropout_2, …
 
     Raises:
-        ValueError: training without a key.
+        ValueError: a rate out of range; training without a key.
 
     Source: Srivastava et al. (2014), "Dropout".
     """
@@ -54,7 +54,7 @@ def spatial_dropout(rate: Hyperparameter = 0.5, *, name: str | None = None) -> L
     Input and output (N, …, C) with at least one spatial axis.
 
     Raises:
-        ValueError: training without a key, or an input without a spatial axis.
+        ValueError: a rate out of range; training without a key, or an input without a spatial axis.
 
     Source: Tompson et al. (2015), "Efficient Object Localization Using Convolutional Networks".
     """
@@ -72,7 +72,7 @@ def alpha_dropout(rate: Hyperparameter = 0.05, *, name: str | None = None) -> La
         name: in place of alpha_dropout_1, alpha_dropout_2, …
 
     Raises:
-        ValueError: training without a key.
+        ValueError: a rate out of range; training without a key.
 
     Source: Klambauer et al. (2017), "Self-Normalizing Neural Networks", section 3.
     """

@@ -47,6 +47,9 @@ def lsuv(
     Returns:
         The new parameters. A kernel whose output is constant, all zero say, is left as it is.
 
+    Raises:
+        ValueError: a tolerance of 0 or below, or no iterations.
+
     Source: Mishkin and Matas (2016), "All you need is a good init".
 
     >>> import fnn, jax

@@ -73,6 +73,9 @@ def conv_maxout(
         kernel_init: draws the pieces; see `maxout`.
         name: in place of conv_maxout_1, conv_maxout_2, …
 
+    Raises:
+        ValueError: groups that do not divide the features; see `conv`.
+
     Parameters: those of a `conv` of features · k; the pieces of feature map j are j · k to j · k + k − 1.
 
     Source: Goodfellow et al. (2013), "Maxout Networks".

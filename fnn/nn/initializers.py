@@ -21,7 +21,8 @@ Distribution = Literal["normal", "uniform"]
 def fans(shape: Shape, /) -> tuple[int, int]:
     """How many inputs one output of a kernel (…, inputs, outputs) sums over, and the reverse.
 
-    For a convolution kernel (kh, kw, Cin/groups, Cout): fan-in kh·kw·Cin/groups, fan-out kh·kw·Cout.
+    For a convolution kernel (kh, kw, Cin/groups, Cout): fan-in kh·kw·Cin/groups, fan-out kh·kw·Cout. That is
+    `groups` times what an input reaches, as a kernel does not tell its groups; PyTorch and JAX count so too.
 
     >>> fans((784, 10)), fans((3, 3, 16, 32))
     ((784, 10), (144, 288))
@@ -55,6 +56,9 @@ def xavier(
         mode: which fan divides.
         distribution: "normal", not truncated, or "uniform" on ±√(3 · variance).
 
+    Raises:
+        ValueError: a shape of one axis, a scale below 0, another mode or distribution.
+
     Source: Glorot and Bengio (2010), "Understanding the difficulty of training deep feedforward networks".
     """
     return _scaled(key, shape, dtype, scale, mode, distribution)
@@ -84,6 +88,9 @@ def kaiming(
         mode: which fan divides.
         distribution: "normal", not truncated, or "uniform" on ±√(3 · variance).
 
+    Raises:
+        ValueError: a shape of one axis, a scale below 0, another mode or distribution.
+
     Source: He et al. (2015), "Delving Deep into Rectifiers".
     """
     return _scaled(key, shape, dtype, scale, mode, distribution)
@@ -99,6 +106,9 @@ def lecun(key: Key, shape: Shape, dtype: DType = float, /, *, distribution: Dist
         shape: of the kernel, (…, inputs, outputs).
         dtype: of the result.
         distribution: "normal", not truncated, or "uniform" on ±√(3 / fan-in).
+
+    Raises:
+        ValueError: a shape of one axis, or another distribution.
 
     Source: LeCun et al. (1998), "Efficient BackProp", section 4.6.
     """
@@ -118,6 +128,9 @@ def truncated_normal(
         shape: of the result.
         dtype: of the result.
         stddev: σ, at least 0.
+
+    Raises:
+        ValueError: a stddev below 0.
 
     Source: the initial values of Devlin et al. (2019), "BERT", with σ = 0.02.
     """
@@ -141,6 +154,9 @@ def orthogonal(key: Key, shape: Shape, dtype: DType = float, /, *, scale: Hyperp
         scale: of the matrix; √2 in front of a ReLU.
 
     PyTorch flattens a kernel the same way, with its outputs first.
+
+    Raises:
+        ValueError: a shape of one axis, or a scale below 0.
 
     Source: Saxe, McClelland and Ganguli (2014), "Exact solutions to the nonlinear dynamics of learning in
     deep linear neural networks".
