@@ -5,7 +5,7 @@
 loss. Sizes and margin were set on seeds 0-9.
 
 Source: Stanford's course CS231n, "Hyperparameter optimization: stage your search from coarse to fine"; the
-notes, "Babysitting the learning process".
+notes, "Hyperparameter Optimization".
 """
 
 import numpy as np

@@ -19,10 +19,9 @@ def batch_norm(*, momentum: Hyperparameter = 0.9, eps: float = 1e-5, name: str |
 
         y = γ · (x − E[x]) / √(Var[x] + eps) + β
 
-    In training, E and Var are those of the batch, over all positions of a feature map as well. The mean
-    divides by the number |Ω| of examples in the batch, not by the n of the training set, as the notes write
-    it; the rows that `mask` excludes do not count. At test time, which the notes leave out, one example must
-    not depend on the others, so E and Var are running averages:
+    In training, E and Var are those of the batch, over all positions of a feature map as well; the rows that
+    `mask` excludes do not count. At test time, which the notes leave out, one example must not depend on the
+    others, so E and Var are running averages:
 
         running ← momentum · running + (1 − momentum) · batch
 

@@ -42,8 +42,8 @@ def batch_moments(x: Array, mask: Array | None = None, /) -> tuple[Array, Array,
 
         mean = Σ x / m,   var = Σ (x − mean)² / m
 
-    m counts the values of one channel: |Ω| examples of the batch (not the n of the whole training set, as
-    the notes write it) times the positions. The variance is the biased one that normalises a batch.
+    m counts the values of one channel: the examples of the batch times the positions. The variance is the
+    biased one that normalises a batch.
 
     Sums are taken relative to the first value of each channel and the variance in a second pass, so a
     large mean costs no precision: E[x²] − E[x]² in float32 is wrong from a mean of about 10³ deviations.

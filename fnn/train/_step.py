@@ -49,8 +49,10 @@ def train_step(
 
         w ← w + update(∇ [ (1/|Ω|) Σ_{i∈Ω} l(yᵢ, f_w(xᵢ)) + Σ penalties(w) ])
 
-    Written for the whole batch Ω; under a mesh the batch is cut over its `data` axis. Hyperparameters are
-    evaluated at `state.step`, and everything drawn at random is addressed by that number.
+    The mean is over the examples of the batch Ω; the notes divide their sum by the n of the training set,
+    which would shrink the gradient by |Ω| / n. Written for the whole batch; under a mesh the batch is cut
+    over its `data` axis. Hyperparameters are evaluated at `state.step`, and everything drawn at random is
+    addressed by that number.
 
     Args:
         make: `make(hyperparameters) -> (net, loss, optimizer)` or a `Task`, called inside the trace.
