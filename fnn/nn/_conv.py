@@ -54,7 +54,9 @@ def conv(
 
     Raises:
         ValueError: an input that is not a batch of images, a kernel larger than the padded input, groups
-            that do not divide the channels.
+            that do not divide the channels and the features.
+
+    Source: LeCun et al. (1998), "Gradient-Based Learning Applied to Document Recognition".
     """
     check_range("features", features, at_least=1, integer=True)
     check_range("groups", groups, at_least=1, integer=True)
@@ -221,6 +223,8 @@ def conv_output_size(
 
     Raises:
         ValueError: a kernel that covers more than the padded input.
+
+    Source: Dumoulin and Visin (2016), "A guide to convolution arithmetic for deep learning", chapter 2.
 
     >>> conv_output_size(28, 5, padding="VALID"), conv_output_size(28, 3, stride=2, padding=1)
     (24, 14)

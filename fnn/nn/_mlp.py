@@ -30,6 +30,8 @@ def mlp(
 
     Input (N, inputs), output (N, features); put `flatten` before it for images.
 
+    Source: Rumelhart, Hinton and Williams (1986), "Learning representations by back-propagating errors".
+
     >>> import fnn, jax
     >>> net = fnn.mlp((32, 16), 10)
     >>> [name for name, _ in net.children]

@@ -29,6 +29,9 @@ def max_pool(
         padding: "VALID" (none), "SAME", an integer for every side, or a pair (before, after) for each
             spatial axis; padding never wins.
         name: in place of max_pool_1, max_pool_2, …
+
+    Source: Scherer, Müller and Behnke (2010), "Evaluation of Pooling Operations in Convolutional
+    Architectures for Object Recognition".
     """
     return _sliding("max_pool", ops.max_pool, window, stride, padding, name)
 
@@ -48,6 +51,9 @@ def avg_pool(
         padding: "VALID" (none), "SAME", an integer for every side, or a pair (before, after) for each
             spatial axis; padding does not count.
         name: in place of avg_pool_1, avg_pool_2, …
+
+    Source: LeCun et al. (1998), "Gradient-Based Learning Applied to Document Recognition" (there the mean has
+    a learned factor and bias).
     """
     return _sliding("avg_pool", ops.avg_pool, window, stride, padding, name)
 

@@ -29,6 +29,8 @@ def sigmoid(x: Array, /) -> Array:
 
     Saturates at 0 and 1, where it kills the gradient, which is at most ¼; its outputs are all positive, so
     not zero-centred; needs an exponential.
+
+    Source: Rumelhart, Hinton and Williams (1986), "Learning representations by back-propagating errors".
     """
     return jax.nn.sigmoid(as_float(x))
 
@@ -37,6 +39,8 @@ def tanh(x: Array, /) -> Array:
     """The hyperbolic tangent, (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ) = 2 sigmoid(2x) − 1.
 
     Zero-centred; still saturates, at ±1, and kills the gradient there.
+
+    Source: LeCun et al. (1998), "Efficient BackProp", section 4.4.
     """
     return jnp.tanh(x)
 
@@ -150,6 +154,9 @@ def softmax(x: Array, /) -> Array:
     """Scores to probabilities, e^{xⱼ} / Σₖ e^{xₖ} over the last axis; stable for large scores.
 
     `softmax_cross_entropy` takes scores: a network that ends in softmax applies it twice.
+
+    Source: Bridle (1990), "Probabilistic Interpretation of Feedforward Classification Network Outputs, with
+    Relationships to Statistical Pattern Recognition".
     """
     return jax.nn.softmax(as_float(x))
 
