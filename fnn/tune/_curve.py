@@ -149,7 +149,8 @@ def _validation(curves: Curves, numbers: dict[str, float], evidence: dict[str, s
         error = max(error, float(np.std(held[-max(3, len(held) // 3) :])))
         gap = a - b
         numbers["overfitting"] = float(np.maximum(0.0, gap - 2 * error))  # NaN stays NaN
-        says = "beyond it: it overfits" if gap > 2 * error else "within it: the capacity may be increased"
+        beyond = gap > 2 * error
+        says = "beyond two: it overfits" if beyond else "within two: the capacity may be increased"
         evidence["overfitting"] = (
             f"training {a:.3f}, validation {b:.3f}, a gap of {gap:.3f}, standard error {error:.3f}, {says}"
         )

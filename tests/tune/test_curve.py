@@ -75,6 +75,8 @@ def test_the_gap_is_counted_beyond_its_standard_error():
     close = judged(FALL, accuracy=0.81 * epochs, validation_accuracy=0.8 * epochs, validation_examples=400)
     assert close["overfitting"].value == 0
     assert "capacity" in close["overfitting"].why
+    near = judged(FALL, accuracy=0.83 * epochs, validation_accuracy=0.8 * epochs, validation_examples=400)
+    assert "a gap of 0.030, standard error 0.020, within two: " in near["overfitting"].why
 
 
 def test_a_validation_loss_that_rises_again_is_measured_from_its_lowest():
