@@ -88,6 +88,8 @@ def of_curves(curves: Curves) -> tuple[dict[str, float], dict[str, str]]:
         place = int(ups.argmax())
         evidence["jumps"] = (
             f"the largest from {smooth[place]:.3g} to {smooth[place + 1]:.3g} at step {steps[place]:g}"
+            if ups[place]
+            else "it only falls"
         )
     if fall > 0.2 * scale and len(smooth) >= 10 and not curves.whole_epochs:
         numbers |= _shape(steps - curves.steps[0], smooth, start, low, end)

@@ -54,6 +54,11 @@ def test_ups_and_downs_are_summed_over_the_range():
     found = judged(zigzag, steps=np.arange(50.0))
     assert found["jumps"].value == pytest.approx(25)
     assert found["jumps"].verdict == "FAIL"
+    assert found["jumps"].why.endswith("the largest from 1 to 3 at step 0")
+
+
+def test_a_curve_that_only_falls_has_no_largest_rise():
+    assert judged(np.linspace(2.3, 0.1, 50), steps=np.arange(50.0))["jumps"].why.endswith("it only falls")
 
 
 def test_a_cliff_comes_late_and_an_exponential_does_not():
