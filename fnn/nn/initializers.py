@@ -7,6 +7,8 @@ An initializer is `initializer(key, shape, dtype)`; settings are bound with `fun
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -136,8 +138,8 @@ def truncated_normal(
     """
     known_number("stddev", stddev, at_least=0)
     check_key(key)
-    unit = jax.random.truncated_normal(key, -2, 2, shape, dtype)
-    return (jnp.asarray(stddev, float) * unit).astype(unit.dtype)
+    unit = _drawn(partial(jax.random.truncated_normal, key, -2, 2, shape), dtype)
+    return (jnp.asarray(stddev, float) * unit).astype(dtype)
 
 
 def orthogonal(key: Key, shape: Shape, dtype: DType = float, /, *, scale: Hyperparameter = 1.0) -> Array:
@@ -231,9 +233,16 @@ def _scaled(
     check_key(key)
     deviation = jnp.sqrt(jnp.asarray(scale, float) / choices[mode])
     if distribution == "normal":
-        unit = jax.random.normal(key, shape, dtype)
+        unit = _drawn(partial(jax.random.normal, key, shape), dtype)
     elif distribution == "uniform":
-        unit = jax.random.uniform(key, shape, dtype, -math.sqrt(3), math.sqrt(3))
+        bound = math.sqrt(3)
+        unit = _drawn(partial(jax.random.uniform, key, shape, minval=-bound, maxval=bound), dtype)
     else:
         raise ValueError(f'distribution must be "normal" or "uniform", not {distribution!r}')
-    return (deviation * unit).astype(unit.dtype)
+    return (deviation * unit).astype(dtype)
+
+
+def _drawn(draw: Callable[..., Array], dtype: DType) -> Array:
+    """Random numbers in float32 at least: in bfloat16 they take 128 values, whose mean is below 0."""
+    narrow = jnp.finfo(dtype).bits < 32
+    return draw(dtype=jnp.float32 if narrow else dtype)

@@ -73,6 +73,12 @@ def test_variance(initializer, settings, shape, variance, distribution):
         assert_variance(values, variance, distribution)
 
 
+@pytest.mark.parametrize("distribution", ["normal", "uniform"])
+def test_bfloat16_rounds_the_numbers_and_not_their_moments(distribution):
+    values = nn.kaiming(KEY, (400, 1000), jnp.bfloat16, distribution=distribution)
+    assert_variance(values, 2 / 400, distribution)
+
+
 def test_the_normal_is_not_truncated():
     z = np.abs(np.asarray(nn.kaiming(KEY, LINEAR))) / math.sqrt(2 / 200)
     expected = math.erfc(2 / math.sqrt(2))  # beyond two deviations
@@ -138,6 +144,11 @@ def test_truncated_normal_is_cut_at_two_deviations_and_not_corrected(stddev):
     assert abs(values.mean()) < 5 * math.sqrt(variance / values.size)
     assert abs(values.std() - math.sqrt(variance)) < 5 / math.sqrt(2 * values.size)
     np.testing.assert_allclose(math.sqrt(variance), 0.8796, atol=1e-4)
+
+
+def test_a_truncated_normal_of_bfloat16_has_mean_0():
+    values = np.asarray(nn.truncated_normal(KEY, (400, 1000), jnp.bfloat16, stddev=0.5), np.float64)
+    assert abs(values.mean()) < 5 * 0.5 / math.sqrt(values.size)
 
 
 def test_truncated_normal_s_deviation_is_small_by_default():
