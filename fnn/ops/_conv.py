@@ -83,12 +83,14 @@ def conv(
 @partial(jax.jit, static_argnums=2)  # layers of the same shape are traced once, in every program
 def _on_any_platform(x: Array, kernel: Array, window: Window) -> Array:
     """The convolution of the platform that the program is lowered for."""
-    return lax.platform_dependent(
-        x,
-        kernel,
-        cpu=_on_each_device(partial(on_cpu, window=window), x.shape[0]),
-        default=partial(_library.product, window=window),
-    )
+    on_each = _on_each_device(partial(on_cpu, window=window), x.shape[0])
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+
+    def widened(x: Array, kernel: Array) -> Array:
+        """Sums of products need more than 8 bits; so do sums over devices, at which XLA aborts in 16."""
+        return on_each(x.astype(wide), kernel.astype(wide)).astype(x.dtype)
+
+    return lax.platform_dependent(x, kernel, cpu=widened, default=partial(_library.product, window=window))
 
 
 def conv_transpose(

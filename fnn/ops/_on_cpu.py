@@ -25,9 +25,7 @@ from fnn.ops._winograd import WINOGRAD
 
 
 def on_cpu(x: Array, kernel: Array, window: Window) -> Array:
-    """See `fnn.ops.conv`. Sums of products need more than 8 bits: half precision is computed in float32."""
-    if (wide := jnp.promote_types(x.dtype, jnp.float32)) != x.dtype:
-        return on_cpu(x.astype(wide), kernel.astype(wide), window).astype(x.dtype)
+    """See `fnn.ops.conv`; in float32 or wider."""
     if _depthwise(x, kernel):  # an image of its own for each feature
         x = jnp.repeat(x, kernel.shape[-1] // x.shape[-1], axis=-1)
     return _convolve(x, kernel, window)

@@ -101,6 +101,25 @@ def test_dropout_masks_are_those_of_one_device(devices: int, batch: int) -> None
     assert 0.3 < masks.mean() < 0.7
 
 
+@pytest.mark.cpu
+def test_half_precision_is_convolved_in_float32_by_every_device() -> None:
+    """XLA aborts the process where devices add up gradients of 16 bits, so nothing is run before it is seen."""
+    x, kernel = jnp.asarray(X[:4], jnp.bfloat16), jnp.asarray(RANDOM.normal(size=(3, 3, 2, 5)), jnp.bfloat16)
+
+    def squares(kernel: jax.Array, x: jax.Array) -> jax.Array:
+        return jnp.square(fnn.ops.conv(x, kernel).astype(jnp.float32)).sum()
+
+    expected = jax.jit(jax.grad(squares))(kernel, x)
+    with jax.set_mesh(fnn.mesh(data=2)):
+        lowered = jax.jit(jax.grad(squares)).lower(kernel, x)
+        shared = [line for line in lowered.as_text().splitlines() if "manual_computation" in line]
+        assert len(shared) == 2
+        assert not any("bf16" in line for line in shared)
+        gradient = lowered.compile()(kernel, x)
+    assert gradient.dtype == jnp.bfloat16
+    close(gradient.astype(jnp.float32), expected.astype(jnp.float32), 2**-7)
+
+
 # --- that the work is shared ----------------------------------------------------------------------------
 
 
