@@ -2,7 +2,8 @@
 
 Every function takes plain arrays, works under `jit`, `grad`, `vmap` and `scan`, and is chosen per platform at
 lowering time where one form is not fast everywhere. Gradients may be taken again; forward mode (`jvp`) is not
-for convolutions and `batch_norm_train`, whose gradients are written out.
+for convolutions and `batch_norm_train`, whose gradients are written out. Within a `shard_map` of one's own
+these two gradients want `check_vma=False`.
 """
 
 from fnn.ops._conv import conv, conv_transpose, locally_connected

@@ -87,6 +87,10 @@ def test_accelerators_use_their_own_convolution(platform):
     assert "stablehlo.convolution" in exported.mlir_module()
 
 
+def squares(conv):
+    return lambda x, kernel: jnp.square(conv(x, kernel)).sum()
+
+
 @pytest.mark.parametrize("axis", ["data", "other"])
 def test_within_a_shard_map_of_ones_own_a_device_convolves_its_part(axis):
     x = jax.random.normal(jax.random.key(0), (4, 6, 6, 2))
@@ -95,6 +99,8 @@ def test_within_a_shard_map_of_ones_own_a_device_convolves_its_part(axis):
     cut = jax.P(axis)
     parts = jax.shard_map(ops.conv, mesh=mesh, in_specs=(cut, jax.P()), out_specs=cut, check_vma=False)
     np.testing.assert_allclose(jax.jit(parts)(x, kernel), ops.conv(x, kernel), atol=1e-5)
+    of_parts, of_whole = (jax.jit(jax.grad(squares(conv), (0, 1)))(x, kernel) for conv in (parts, ops.conv))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), of_parts, of_whole)
 
 
 @pytest.mark.cpu
