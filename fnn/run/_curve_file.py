@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,27 @@ from pydantic import TypeAdapter, ValidationError
 import fnn
 from fnn.run._config import ConfigError, shown
 from fnn.run._directory import with_nan
-from fnn.run._registry import nearest
 
-# How other frameworks' files name the columns.
+# How other frameworks' files name the columns, as `_plainly` has the names.
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "step": ("step", "global_step", "iteration", "iter", "epoch"),
     "epoch": ("epoch",),
-    "loss": ("loss", "train_loss", "training_loss", "train/loss"),
-    "accuracy": ("accuracy", "train_accuracy", "training_accuracy", "acc", "train_acc", "train/accuracy"),
-    "validation_loss": ("validation_loss", "val_loss", "valid_loss", "val/loss", "eval_loss"),
+    "loss": ("loss", "train_loss", "training_loss", "train_loss_step", "train_loss_epoch"),
+    "accuracy": (
+        "accuracy", "train_accuracy", "training_accuracy", "acc", "train_acc", "train_accuracy_epoch",
+        "train_acc_epoch",
+    ),
+    "validation_loss": ("validation_loss", "val_loss", "valid_loss", "eval_loss"),
     "validation_accuracy": (
-        "validation_accuracy", "val_accuracy", "val_acc", "valid_accuracy", "val/accuracy", "eval_accuracy",
+        "validation_accuracy", "val_accuracy", "val_acc", "valid_accuracy", "valid_acc", "eval_accuracy",
+        "eval_acc",
     ),
 }  # fmt: skip
+
+
+def _plainly(name: Any) -> str:
+    """A name without its marks: `train_loss` for "train/loss", "Train Loss" and " train_loss"."""
+    return "_".join(re.findall("[a-z0-9]+", str(name).lower()))
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -114,9 +123,10 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError) as error:
             if number == len(lines) and not line.endswith("\n"):
                 break
-            raise ConfigError(
-                f"{path}, line {number}", f"this is not JSON: {error}; mend the line, or remove it"
-            ) from error
+            remedy = "mend the line, or remove it"
+            if path.suffix != ".jsonl":
+                remedy = 'curves are in a .csv or .tsv file, or objects such as {"loss": 0.5}, one a line'
+            raise ConfigError(f"{path}, line {number}", f"this is not JSON: {error}; {remedy}") from error
         if not isinstance(record, dict):
             raise ConfigError(
                 f"{path}, line {number}", 'expected an object such as {"epoch": 1, "loss": 0.5}'
@@ -127,14 +137,17 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 def curves_of(rows: Sequence[Mapping[str, Any]], path: Path) -> fnn.Curves:
     """Rows with names as some framework gives them; a row may lack some of them."""
-    names = {str(name).lower(): name for row in rows for name in row if name is not None}
+    names = {_plainly(name): name for row in rows for name in row if name is not None}
+    if not rows:
+        raise ConfigError(str(path), "there are no losses in it; check it once it has some")
     known = {
         column: next((names[alias] for alias in aliases if alias in names), None)
         for column, aliases in _COLUMNS.items()
     }
     if known["loss"] is None:
-        hint = nearest("loss", names)
-        raise ConfigError(str(path), f"no column holds the training loss (loss or train_loss){hint}")
+        problem = "no column holds the training loss (loss or train_loss)"
+        given = ", ".join(dict.fromkeys(str(name) for row in rows for name in row if name is not None))
+        raise ConfigError(str(path), f"{problem}; name it so, of {given}")
 
     def column(which: str) -> tuple[np.ndarray, list[Mapping[str, Any]]]:
         """The numbers of a column, and the rows that have them."""

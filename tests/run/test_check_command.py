@@ -113,6 +113,22 @@ def test_curves_of_another_framework_are_judged(tmp_path, suffix, monkeypatch, c
     assert "barely_moves" not in found  # means over epochs do not show the start
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("_step", "train/loss", "train/acc", "eval/loss", "eval/accuracy"),  # Weights & Biases
+        ("Epoch", "Train Loss", "Train Acc", "Val Loss", "Val Acc"),
+        ("epoch", " train_loss", " train_acc", " valid_loss", " valid_acc"),
+        ("epoch", "train_loss_epoch", "train_acc_epoch", "val_loss", "val_acc"),  # Lightning
+        ("epoch", "train_loss_step", "train_acc_epoch", "val_loss", "val_acc"),
+    ],
+)
+def test_columns_are_known_however_their_names_are_written(tmp_path, names, monkeypatch, capsys):
+    _, _, rows = EPOCHS.partition("\n")
+    found = judged_file(tmp_path / "curves.csv", f"{','.join(names)}\n{rows}", monkeypatch, capsys)
+    assert {"diverged", "overfitting", "validation_rise"} <= set(found)
+
+
 def test_accuracies_in_percent_and_ragged_rows_are_read(tmp_path, monkeypatch, capsys):
     path = tmp_path / "curves.csv"
     rows = "".join(f"{e},{10 * e},{2 * 0.8**e},{90 + e / 10},{89 + e / 10}\n" for e in range(12))
@@ -334,7 +350,12 @@ def test_a_larger_run_tells_whether_this_one_is_too_small(tmp_path, trained, mon
     [
         ("absent.toml", None, (), "there is no config file"),
         ("absent", None, (), "there is no run, config or file of curves"),
-        ("a.csv", "epoch,los\n1,2\n", (), "no column holds the training loss (loss or train_loss)"),
+        (
+            *("a.csv", "epoch,lost,val_loss\n1,2,3\n", ()),
+            "no column holds the training loss (loss or train_loss); name it so, of epoch, lost, val_loss",
+        ),
+        ("a.csv", "epoch,loss\n", (), "a.csv: there are no losses in it"),
+        ("a.json", '{\n "log_history": []\n}\n', (), "curves are in a .csv or .tsv file, or objects such as"),
         ("a.csv", "epoch,loss\n1,2\n2,x\n3,2\n", (), "expected a number, not 'x'"),
         ("a.csv", "epoch,loss\n1,2\n2,1\n", (), "a curve of at least 3 losses is wanted, not of 2"),
         ("a.jsonl", '{"loss": 1}\n{"loss"\n', (), "line 2: this is not JSON"),
