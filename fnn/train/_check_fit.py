@@ -89,10 +89,11 @@ def check_fit(
         outputs, _ = task.net.apply(state.params, state.state, batch.x)
         if has_classes(batch.y) and outputs.shape != (size, classes):
             shape = f"({', '.join(['batch', *map(str, outputs.shape[1:])])})"
-            way_out = f"; sigmoid_cross_entropy of one score takes float targets {shape}"
+            alone = "sigmoid_cross_entropy of one score" if classes == 2 else "a regression"
+            way_out = f"; {alone} takes float targets {shape}"
             raise ValueError(
                 f"the data has {classes} classes, so the network must end in (batch, {classes}) outputs, not "
-                f"{shape}{way_out if classes == 2 and outputs.size == size else ''}"
+                f"{shape}{way_out if outputs.size == size else ''}"
             )
         _check_metrics(task, outputs, batch.y)
         after, _ = train_step(make, hyperparameters, state, batch)

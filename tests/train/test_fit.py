@@ -577,6 +577,10 @@ def three_outputs(hyperparameters: Any) -> tuple:
     return fnn.linear(3), fnn.softmax_cross_entropy, fnn.sgd(0.1)
 
 
+def one_output(hyperparameters: Any) -> tuple:
+    return fnn.linear(1), fnn.mean_squared_error, fnn.sgd(0.1)
+
+
 def images_out(hyperparameters: Any) -> tuple:
     return lambda x: jnp.stack([x, x], -1), fnn.softmax_cross_entropy, fnn.sgd(0.1)
 
@@ -604,6 +608,12 @@ REFUSED: dict[str, tuple[Callable, dict[str, Any], dict[str, Any], str]] = {
         {},
         {},
         "the data has 4 classes, so the network must end in (batch, 4) outputs, not (batch, 3)",
+    ),
+    "one output": (
+        one_output,
+        {},
+        {},
+        "must end in (batch, 4) outputs, not (batch, 1); a regression takes float targets (batch, 1)",
     ),
     "axes": (images_out, {}, {}, "the network must end in (batch, 4) outputs, not (batch, 3, 2)"),
     "scalar loss": (scalar_loss, {}, {}, "a loss returns one value per example, shape (8,), not ()"),
