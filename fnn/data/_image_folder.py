@@ -130,7 +130,10 @@ def _read(files: Sequence[Path]) -> Iterator[np.ndarray]:
     except ImportError as error:
         raise DataError("image_folder reads images with Pillow; pip install 'fnn[run]'") from error
     for file in files:
-        if look(file).is_dir():
+        place = look(file)
+        if not place.exists():
+            raise DataError(f"there is no file {file}; give the path of an image")
+        if place.is_dir():
             raise DataError(f"{file} is a folder where an image is expected; class folders hold only images")
         try:
             with Image.open(file) as image:

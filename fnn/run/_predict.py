@@ -68,10 +68,10 @@ def _inputs(files: Sequence[Path], prepared: Prepared) -> tuple[Sequence[str | i
     """The names of all inputs, and their raw numbers."""
     names: Sequence[str | int] = [str(file) for file in files]
     try:
-        if files[0].suffix == ".npz":
+        if arrays := [file for file in files if file.suffix in (".npz", ".npy")]:
             if len(files) > 1:
-                raise ConfigError("", f"{files[0]} is predicted alone; give one .npz file, or images only")
-            x = read_inputs(files[0])
+                raise ConfigError("", f"{arrays[0]} is predicted alone; give one .npz file, or images only")
+            x = read_inputs(arrays[0])
             names = range(len(x))
         else:
             x = read_images(files)

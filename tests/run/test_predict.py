@@ -173,6 +173,12 @@ ARRAYS = {
             "good.npz is predicted alone; give one .npz file, or images only",
         ),
         (
+            ["digits", "digits.toml", "good.npz"],
+            "good.npz is predicted alone; give one .npz file, or images only",
+        ),
+        (["digits", "x.npy"], "x.npy is not a whole .npz file (TypeError); write it with numpy.savez"),
+        (["digits", "missing.png"], "there is no file missing.png; give the path of an image"),
+        (
             ["digits", "digits.toml"],
             "digits.toml is not an image that Pillow can read (UnidentifiedImageError); remove or replace it",
         ),
@@ -186,6 +192,7 @@ ARRAYS = {
 def test_what_cannot_be_predicted_is_said_in_one_sentence(command, trained, arguments, problem):
     for name, arrays in ARRAYS.items():
         np.savez(trained / name, **arrays)
+    np.save(trained / "x.npy", ARRAYS["good.npz"]["x"])
     code, printed, errors = command("predict", *arguments)
     assert (code, printed, errors) == (2, "", f"fnn: {problem}\n")
 
