@@ -17,7 +17,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A TOML file.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Dotted keys, such as train.epochs=3.", show_default=False),
@@ -166,11 +165,20 @@ def search(
 
 
 @app.command()
-def summary(config: Config, overrides: Overrides = None) -> None:
-    """Print the network of a config: output shapes, parameters, bytes."""
+def summary(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CONFIG|RUN", help="A TOML file, or the directory of a run.", show_default=False
+        ),
+    ],
+    overrides: Overrides = None,
+) -> None:
+    """Print the network of a config or of a run: output shapes, parameters, bytes."""
     from fnn.run._prepare import prepare
     from fnn.run._read import read
 
+    config = path / "config.toml" if path.is_dir() else path
     typer.echo(prepare(read(config, tuple(overrides or ()))).summary)
 
 

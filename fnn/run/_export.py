@@ -10,6 +10,7 @@ from safetensors.numpy import save
 
 from fnn._tree import paths
 from fnn.run._build import numbers_at
+from fnn.run._config import ConfigError
 from fnn.run._directory import writing
 from fnn.run._load import loaded
 from fnn.train._state import evaluation_params
@@ -30,8 +31,11 @@ def export(directory: Path, file: Path, checkpoint: str, console: Console) -> in
         console: where to print.
 
     Raises:
-        ConfigError: not a run, or a file that cannot be written.
+        ConfigError: not a run, or a file of another name or that cannot be written.
     """
+    if file.suffix != ".safetensors":
+        named = f"{file.name}.safetensors"
+        raise ConfigError("", f"{file}: what is written are safetensors; name the file so, such as {named}")
     prepared, state = loaded(directory, checkpoint)
     task = prepared.make(numbers_at(prepared.values, int(state.step)))
     parts = {"": evaluation_params(task, state), "state/": state.state, "moments/": state.moments}

@@ -192,6 +192,7 @@ def test_summary_prints_the_network(trained, monkeypatch, capsys):
     assert "1,210" in output
     assert output.strip() == (trained[0] / "runs" / "small" / "1" / "summary.txt").read_text().strip()
     assert tree(trained[0]) == before
+    assert in_process(monkeypatch, capsys, "summary", "runs/small/1") == (0, output, "")
 
 
 @pytest.mark.parametrize(("arguments", "output"), [(["--version"], f"fnn {fnn.__version__}\n")])

@@ -203,3 +203,11 @@ def test_an_export_that_cannot_be_written_is_one_sentence(command):
         2,
         "fnn: cannot write no/w.safetensors: No such file or directory; name another file\n",
     )
+
+
+def test_an_export_is_named_as_what_it_is(command):
+    code, _, errors = command("export", "digits", "w.npz")
+    assert (code, errors) == (
+        2,
+        "fnn: w.npz: what is written are safetensors; name the file so, such as w.npz.safetensors\n",
+    )
