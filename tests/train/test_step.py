@@ -324,13 +324,13 @@ def test_bfloat16_learns() -> None:
     make = partial(half_task, "sgd")
     state = init_state(make, {"rate": 0.0}, KEY, jax.ShapeDtypeStruct((1, 3), jnp.bfloat16))
     examples = Examples(jnp.asarray(X, jnp.bfloat16), jnp.asarray(Y))
-    rows = np.tile(np.arange(6), (30, 1))
+    rows = np.tile(np.arange(6), (60, 1))
 
     def make_with_rate(hyperparameters: Any) -> Task:
         return make({"rate": 0.0})._replace(optimizer=fnn.sgd(hyperparameters))
 
     after, measured = jax.jit(partial(train_chunk, make_with_rate))(
-        jnp.float32(0.1), state, examples, rows, np.ones((30, 6), bool)
+        jnp.float32(0.1), state, examples, rows, np.ones((60, 6), bool)
     )
     assert after.params["linear_1"]["kernel"].dtype == jnp.bfloat16
     assert measured.loss[-1] < measured.loss[0] / 2
