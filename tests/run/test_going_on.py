@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import jax
@@ -23,6 +25,7 @@ from fnn.run._load import like
 from fnn.run._lock import alone
 from fnn.run._prepare import prepare
 from fnn.run._read import read
+from fnn.run.cli import main
 
 CONFIG = SMALL.replace('"relu",', '"relu", "batch_norm", {dropout = {rate = 0.2}},').replace(
     "learning_rate = 1e-2", "learning_rate = {cosine = {peak = 1e-2}}"
@@ -37,10 +40,11 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def interrupted(here, monkeypatch, capsys):
-    """Stopped in the middle of its second epoch, of chunks of 8 steps."""
-    monkeypatch.setattr(fnn.train._fit, "_CHUNK_STEPS", 8)
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run in one piece, and one that was stopped in the middle of its second epoch, of chunks of 8 steps."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "small.toml").write_text(CONFIG)
     call = _train.Recorder.__call__
 
     def stop(self, progress):
@@ -48,21 +52,33 @@ def interrupted(here, monkeypatch, capsys):
         if progress.epoch == 2 and progress.fit is None:
             signal.raise_signal(signal.SIGTERM)
 
-    with monkeypatch.context() as patched:
+    def train(*overrides):
+        patched.setattr(sys, "argv", ["fnn", "train", "small.toml", *overrides])
+        with pytest.raises(SystemExit) as ended, redirect_stderr(StringIO()) as errors:
+            main()
+        return ended.value.code, errors.getvalue()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        patched.setattr(fnn.train._fit, "_CHUNK_STEPS", 8)
+        assert train('run.directory="whole"') == (0, "")
         patched.setattr(_train.Recorder, "__call__", stop)
-        code, _, errors = in_process(monkeypatch, capsys, "train", "small.toml")
-    run = here / "runs" / "small" / "1"
-    assert code == 143
-    assert errors == "fnn: stopped by SIGTERM; fnn train runs/small/1 goes on from here\n"
-    assert [line["epoch"] for line in lines(run / "metrics.jsonl")] == [1]
-    return run
+        assert train() == (143, "fnn: stopped by SIGTERM; fnn train runs/small/1 goes on from here\n")
+    assert [line["epoch"] for line in lines(folder / "runs" / "small" / "1" / "metrics.jsonl")] == [1]
+    return folder
 
 
 @pytest.fixture
-def whole(here, monkeypatch, capsys):
+def interrupted(here, runs, monkeypatch):
     monkeypatch.setattr(fnn.train._fit, "_CHUNK_STEPS", 8)
-    assert in_process(monkeypatch, capsys, "train", "small.toml", 'run.directory="whole"')[0] == 0
-    return here / "whole"
+    shutil.copytree(runs / "runs", here / "runs")
+    return here / "runs" / "small" / "1"
+
+
+@pytest.fixture
+def whole(here, runs, monkeypatch):
+    monkeypatch.setattr(fnn.train._fit, "_CHUNK_STEPS", 8)
+    return shutil.copytree(runs / "whole", here / "whole")
 
 
 def lines(path):
@@ -480,13 +496,14 @@ def test_a_machine_that_fails_is_one_sentence(here, monkeypatch, capsys, error, 
     assert (code, errors) == (1, f"fnn: {says}\n")
 
 
-def test_the_report_of_a_finished_run_is_written_again(whole, monkeypatch, capsys):
-    page, findings = (whole / "report.html").read_bytes(), (whole / "findings.json").read_bytes()
+def test_the_report_of_a_finished_run_is_written_again(whole, runs, monkeypatch, capsys):
+    page, findings = (whole / "report.html").read_text(), (whole / "findings.json").read_bytes()
     for name in ("report.html", "findings.json", "figures/curves.png", "figures/layers.png"):
         (whole / name).write_text("")
     code, output, errors = in_process(monkeypatch, capsys, "report", whole)
     assert (code, output, errors) == (0, f"report: {whole / 'report.html'}\n", "")
-    assert (whole / "report.html").read_bytes() == page
+    here = page.replace(f"{runs.name}/whole", f"{whole.parent.name}/whole")  # its title
+    assert (whole / "report.html").read_text() == here
     assert (whole / "findings.json").read_bytes() == findings
 
 
