@@ -137,17 +137,16 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 def curves_of(rows: Sequence[Mapping[str, Any]], path: Path) -> fnn.Curves:
     """Rows with names as some framework gives them; a row may lack some of them."""
-    names = {_plainly(name): name for row in rows for name in row if name is not None}
     if not rows:
         raise ConfigError(str(path), "there are no losses in it; check it once it has some")
+    names = {_plainly(name): name for row in rows for name in row if name is not None}
     known = {
         column: next((names[alias] for alias in aliases if alias in names), None)
         for column, aliases in _COLUMNS.items()
     }
     if known["loss"] is None:
         problem = "no column holds the training loss (loss or train_loss)"
-        given = ", ".join(dict.fromkeys(str(name) for row in rows for name in row if name is not None))
-        raise ConfigError(str(path), f"{problem}; name it so, of {given}")
+        raise ConfigError(str(path), f"{problem}; name it so, of {', '.join(map(str, names.values()))}")
 
     def column(which: str) -> tuple[np.ndarray, list[Mapping[str, Any]]]:
         """The numbers of a column, and the rows that have them."""

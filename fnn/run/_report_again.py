@@ -1,7 +1,8 @@
-"""`fnn report`: the page of a run from what its directory holds, while it trains or afterwards."""
+"""What is said and drawn of a run from the files in its directory, at its end or by `fnn report`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -38,8 +39,16 @@ def report(directory: Path, console: Console) -> int:
         raise ConfigError(
             str(directory), f"the run was cut off at its end; fnn train {directory} writes its report"
         )
-    write_json(directory / "findings.json", as_json(fnn.by_urgency(judge_run(directory))))
-    draw_layers(directory / FILE, directory / "figures" / "layers.png")
-    draw_curves(history, directory / "figures" / "curves.png")
+    redraw(directory, history)
     console.print(f"report: {write_report(directory)}", highlight=False, soft_wrap=True)
     return 0
+
+
+def redraw(directory: Path, history: Sequence[Mapping[str, float]]) -> tuple[fnn.Finding, ...]:
+    """Judge a run, and draw its layers and its curves; what was found."""
+    findings = judge_run(directory)
+    write_json(directory / "findings.json", as_json(fnn.by_urgency(findings)))
+    draw_layers(directory / FILE, directory / "figures" / "layers.png")
+    if history:
+        draw_curves(history, directory / "figures" / "curves.png")
+    return findings

@@ -19,7 +19,7 @@ from fnn.nn._layer import as_layer
 from fnn.run._build import numbers_at
 from fnn.run._config import Call, Config, ConfigError
 from fnn.run._curve_file import read_history
-from fnn.run._diagnose import FILE, Recorder, as_json, judge_run, show
+from fnn.run._diagnose import Recorder, judge_run, show
 from fnn.run._directory import (
     checkpoint,
     choose,
@@ -35,13 +35,14 @@ from fnn.run._directory import (
     write_json,
     write_whole,
 )
-from fnn.run._figures import draw_confusion, draw_curves, draw_layers, draw_mistakes
+from fnn.run._figures import draw_confusion, draw_mistakes
 from fnn.run._load import like, loaded, outputs_of
 from fnn.run._lock import alone
 from fnn.run._output import complain
 from fnn.run._prepare import Prepared, prepare, prepare_again
 from fnn.run._progress import Display, results_table
 from fnn.run._report import results_so_far, write_report
+from fnn.run._report_again import redraw
 from fnn.run._signals import Stopped, signals
 from fnn.train._evaluate import score
 from fnn.train._state import as_values
@@ -126,9 +127,8 @@ def _train(prepared: Prepared, directory: Path, console: Console, started: float
         results, outputs = _results(prepared, fit, stopped)
         (directory / "report.html").unlink(missing_ok=True)  # of the run before it went on
         write_json(directory / "results.json", finite(results))
-        findings = judge_run(directory)
-        write_json(directory / "findings.json", as_json(fnn.by_urgency(findings)))
-        _draw(prepared, fit, outputs, directory)
+        findings = redraw(directory, () if fit is None else fit.history)
+        _draw(prepared, outputs, directory)
         seconds = round(before + time.monotonic() - started, 2)
         write_json(directory / "environment.json", {**about, "seconds": seconds})
         write_report(directory)
@@ -284,12 +284,9 @@ def _results(
     return results | {"test": _scores(prepared, fit.best, outputs, y)}, outputs
 
 
-def _draw(prepared: Prepared, fit: fnn.Fit | None, outputs: np.ndarray | None, directory: Path) -> None:
-    """The figures of the report."""
+def _draw(prepared: Prepared, outputs: np.ndarray | None, directory: Path) -> None:
+    """The figures of what the network says of the test set."""
     figures, (x, y), classes = directory / "figures", prepared.data.test, prepared.data.classes
-    draw_layers(directory / FILE, figures / "layers.png")
-    if fit is not None and fit.history:
-        draw_curves(fit.history, figures / "curves.png")
     if outputs is not None and classes:
         draw_confusion(_confusion_matrix(outputs, y), classes, figures / "confusion.png")
         draw_mistakes(x, y, outputs, classes, figures / "mistakes.png")

@@ -18,7 +18,7 @@ from rich.console import Console
 from run_cases import SMALL, in_process
 
 import fnn
-from fnn.run import _train
+from fnn.run import _report_again, _train
 from fnn.run._config import ConfigError
 from fnn.run._directory import load_checkpoint, read_json
 from fnn.run._load import like
@@ -304,7 +304,7 @@ def test_a_log_that_cannot_be_written_saves_and_ends(here, whole, monkeypatch, c
     assert_same_run(here / "runs" / "small" / "1", whole)
 
 
-@pytest.mark.parametrize("name", ["draw_curves", "save_checkpoints"])
+@pytest.mark.parametrize("name", ["redraw", "save_checkpoints"])
 def test_a_signal_after_the_last_epoch_loses_nothing(name, here, whole, monkeypatch, capsys):
     function = getattr(_train, name)
 
@@ -412,7 +412,7 @@ def test_results_are_there_before_a_figure_fails(here, monkeypatch, capsys):
     def fails(*arguments):
         raise RuntimeError
 
-    monkeypatch.setattr(_train, "draw_layers", fails)
+    monkeypatch.setattr(_report_again, "draw_layers", fails)
     with pytest.raises(RuntimeError):
         in_process(monkeypatch, capsys, "train", "small.toml")
     assert "test" in json.loads((here / "runs" / "small" / "1" / "results.json").read_text())
