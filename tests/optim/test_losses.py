@@ -429,12 +429,14 @@ def test_shapes_without_classes_or_examples_are_refused() -> None:
     with pytest.raises(ValueError, match=r"logits must have an axis of classes, shape \(..., C\), not"):
         optim.softmax_cross_entropy(jnp.array(1.0), jnp.array(1))
     for loss in (optim.mean_squared_error, optim.mean_absolute_error, optim.huber):
-        with pytest.raises(ValueError, match=r"predictions and .* the same shape, not \(4, 1\) and \(4,\)"):
+        with pytest.raises(
+            ValueError, match=r"predictions and .* not \(4, 1\) and \(4,\); .* shape \(4, 1\)"
+        ):
             loss(jnp.zeros((4, 1)), jnp.zeros(4))
         with pytest.raises(ValueError, match="predictions must have an axis of examples"):
             loss(jnp.array(1.0), jnp.array(1.0))
     with pytest.raises(
-        ValueError, match=r"logits and targets must have the same shape, not \(4, 2\) and \(4,\)"
+        ValueError, match=r"logits and .* the same shape, not \(4, 2\) and \(4,\); .*one_hot\(targets, 2\)"
     ):
         optim.sigmoid_cross_entropy(jnp.zeros((4, 2)), jnp.zeros(4, int))
 

@@ -232,7 +232,8 @@ RANGES = [
     ("loss.penalties", [{"l2": {"strength": 1, "pattern": "conv*"}}],
      "loss.penalties.0: the pattern 'conv*' matches no parameter; the parameters are head/bias, head/kernel, "),
     ("loss", {"use": "mean_squared_error"},
-     "loss: predictions and targets must have the same shape, not (64, 10) and (64,)"),
+     "loss: predictions and targets must have the same shape, not (64, 10) and (64,); class numbers are targets of "
+     "softmax_cross_entropy, and jax.nn.one_hot(targets, 10) makes some of this loss"),
     ("loss.label_smoothing", {"cosine": {"peak": 3.0, "warmup": 0.1}},
      "loss: label_smoothing must be at least 0 and at most 1, not "),
     ("model.layers", [{"dropout": {"rate": {"one_cycle": {"peak": 1.5}}}}, "flatten", HEAD],
