@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import runpy
 import signal
 import struct
 import subprocess
@@ -646,6 +647,14 @@ def test_bad_input_as_a_user_sees_it(folder, arguments, message):
     assert done.stderr.startswith(f"fnn: {message}")
     assert done.stderr.count("\n") == 1
     assert tree(folder) == before
+
+
+def test_the_module_is_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fnn", "train", "missing.toml"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("fnn", run_name="__main__")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "fnn: there is no config file missing.toml\n"
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
