@@ -218,16 +218,18 @@ def test_a_loss_that_broadcasts_mixes_examples(loss, y, outputs, verdict):
     assert fnn.find_all({"independence": float(mixed)})[0].verdict == verdict
 
 
-def test_dropouts_noise_is_its_rate_over_the_rest():
+@pytest.mark.parametrize("inverted", [True, False])
+def test_dropouts_noise_is_its_rate_over_the_rest(inverted):
     # Of inputs of mean 0 behind dropout, a linear layer's outputs vary by r / (1 - r) times their variance.
-    net = fnn.serial(fnn.dropout(0.75), fnn.linear(40, bias=False))
+    net = fnn.serial(fnn.dropout(0.75, inverted=inverted), fnn.linear(40, bias=False))
     examples = fnn.Examples(RANDOM.normal(size=(400, 12)).astype(np.float32), np.zeros(400, np.int32))
     numbers = measured(linear_make(fnn.sgd(0.1), net=net), (), KEY, examples)
     assert float(numbers["noise"]) == pytest.approx(3, rel=0.25)
 
 
 def test_layers_without_dropout_are_the_same_network():
-    net = fnn.serial(fnn.linear(3), fnn.residual(fnn.dropout(0.5), fnn.linear(3)), fnn.relu)
+    dropouts = fnn.dropout(0.5), fnn.dropout(0.5, inverted=False)
+    net = fnn.serial(fnn.linear(3), fnn.residual(*dropouts, fnn.linear(3)), fnn.relu)
     quiet = without_noise(net)
     params, state = net.init(KEY, X)
     assert jax.tree.structure(quiet.init(KEY, X)) == jax.tree.structure((params, state))
