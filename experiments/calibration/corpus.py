@@ -489,7 +489,7 @@ def _with_numbers(
     for i, (kind, rate, m, result) in enumerate(chosen):
         start = {key: leaf[i] for key, leaf in at_first.items()}
         numbers = {key: float(value) for key, value in start.items() if np.ndim(value) == 0}
-        numbers |= rate_numbers(np.asarray(start["losses"]))
+        numbers |= rate_numbers(np.asarray(start["losses"]), numbers["loss"])
         numbers |= of_the_data[next((key for key, broken in m.data.items() if bool(broken)), "")]
         losses = result["loss"]
         steps, means, highest = in_pieces(losses, every)

@@ -52,7 +52,7 @@ class Checked(NamedTuple):
         rates: the factors of the configured learning rate that were tried: 10⁻³ to 10³ by powers of ten, and
             the half powers beside the best of them.
         losses: the training loss that each of them reached after a few steps, infinite where it diverged.
-        suggested: the factor that the range test suggests.
+        suggested: the factor that the range test suggests; 1 where the loss starts at 0 and cannot fall.
         stable: the largest factor whose loss still fell.
         layers: for each layer's path the mean and deviation of its outputs at the start, and its dead or
             saturated share.
@@ -137,16 +137,16 @@ def check(
 
     losses, blank = jax.device_get(_range_test(make, values, draws[0], batches, 1.0))
     anneals = _anneals(hyperparameters) if anneals is None else anneals
-    best = suggested(losses, anneals=anneals)
+    best = suggested(losses, start["loss"], anneals=anneals)
     says = f"{best:.3g} times the configured rate is suggested"
     if start["penalty_size"] > _SMALL_PENALTY:
         free, _ = jax.device_get(_range_test(make, values, draws[0], batches, 0.0))
-        without = suggested(free, anneals=anneals)
+        without = suggested(free, start["loss"], anneals=anneals)
         says += f", without the penalty {without:.3g} times" if without != best else ""
     evidence["rate_high"] = evidence["rate_low"] = says
     size = batch_of(len(data.train.x), batch_size)
     if size <= _LARGE_BATCH and not _looks_ahead(draws[0]):
-        numbers |= rate_numbers(losses)
+        numbers |= rate_numbers(losses, start["loss"])
     numbers["blank"] = float(np.nanmin(losses) / blank) if blank > 0 else math.nan
 
     numbers["overfit"], numbers["overfit_loss"], factor = _learnt_by_heart(make, values, draws[0], sample)
@@ -196,8 +196,13 @@ def short_batches(examples: Examples, order: np.ndarray) -> Batch:
     return Batch(taken.x, taken.y, jnp.ones(rows.shape, bool), visit)
 
 
-def rate_numbers(losses: np.ndarray) -> dict[str, float]:
-    """How far the configured rate, the factor 1, is from the nearest one within 2 % of the lowest loss."""
+def rate_numbers(losses: np.ndarray, start: float) -> dict[str, float]:
+    """How far the configured rate, the factor 1, is from the nearest one within 2 % of the lowest loss.
+
+    A loss that starts at 0, as a perceptron's of equal scores does, cannot fall: it says nothing of the rate.
+    """
+    if start == 0:
+        return {}
     low = np.nanmin(losses)
     good = [f for f, loss in zip(RANGE, losses, strict=True) if loss <= low + 0.02 * abs(low)]
     powers = [math.log10(factor) for factor in good] if math.isfinite(low) else [math.log10(RANGE[0])]
@@ -205,8 +210,10 @@ def rate_numbers(losses: np.ndarray) -> dict[str, float]:
     return {"rate_high": max(0.0, -power), "rate_low": max(0.0, power)}
 
 
-def suggested(losses: np.ndarray, *, anneals: bool) -> float:
+def suggested(losses: np.ndarray, start: float, *, anneals: bool) -> float:
     """One of the factors of `RANGE` whose loss is near the lowest; the smallest if all diverged.
+
+    Where the loss starts at 0 it is 1.
 
     Near is within a tenth of the lowest loss and within a tenth of the range of all losses, which is narrow
     where no factor moves the loss. Of such factors it is the largest where the rate falls in the end: the
@@ -216,6 +223,8 @@ def suggested(losses: np.ndarray, *, anneals: bool) -> float:
     Source: Wu et al. (2018), "Understanding Short-Horizon Bias in Stochastic Meta-Optimization"; Bottou,
     Curtis and Nocedal (2018), "Optimization Methods for Large-Scale Machine Learning", section 4.2.
     """
+    if start == 0:
+        return 1.0
     low = np.nanmin(losses)
     if not math.isfinite(low):
         return RANGE[0]

@@ -79,7 +79,7 @@ def of_curves(curves: Curves) -> tuple[dict[str, float], dict[str, str]]:
     if not curves.whole_epochs:
         # A run that diverged wants a lower rate, whatever it removed before, and not a higher one.
         diverged = numbers["diverged"] > CHECKS["diverged"].warn
-        numbers["barely_moves"] = math.nan if diverged else fall / scale
+        numbers["barely_moves"] = math.nan if diverged or start == 0 else fall / scale
         evidence["barely_moves"] = f"from {start:.3g} to at best {low:.3g}"
     span = max(smooth.max(), start) - low
     if span > 0:

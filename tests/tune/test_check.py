@@ -10,8 +10,10 @@ import pytest
 
 import fnn
 from fnn.tune._check import _anneals, _gradient_error, _looks_ahead, rate_numbers, suggested
+from fnn.tune._short_runs import RANGE
 
 DATA = fnn.split(fnn.digits(), validation=0.2)
+START = 2.3  # the loss of a range test before its first step
 
 
 def make(values):
@@ -139,9 +141,9 @@ def test_lookahead_is_seen_whatever_is_around_it():
 
 
 def test_a_rate_at_which_everything_diverges_is_too_high():
-    assert rate_numbers(np.full(13, np.inf)) == {"rate_high": 3.0, "rate_low": 0.0}
+    assert rate_numbers(np.full(13, np.inf), START) == {"rate_high": 3.0, "rate_low": 0.0}
     negative = np.where(np.arange(13) == 4, -5.0, -1.0)
-    assert rate_numbers(negative) == {"rate_high": 1.0, "rate_low": 0.0}
+    assert rate_numbers(negative, START) == {"rate_high": 1.0, "rate_low": 0.0}
 
 
 def test_regression_is_checked_without_what_only_classes_have():
@@ -233,22 +235,29 @@ def test_the_configured_rate_is_judged_by_the_nearest_good_one():
     losses = np.full(13, np.nan)
     losses[[0, 2, 4, 6, 8, 10, 12]] = [3.0, 2.0, 1.5, 1.015, 1.0, 4.0, np.inf]
     losses[[7, 9]] = [1.1, 1.2]
-    assert suggested(losses, anneals=True) == pytest.approx(10)  # the largest within a tenth of the lowest
+    assert suggested(losses, START, anneals=True) == pytest.approx(10)  # the largest of the near
     losses[8] = 1.2
-    assert suggested(losses, anneals=True) == pytest.approx(10**0.5)
-    assert suggested(losses, anneals=False) == 1  # the smallest
-    assert suggested(np.where(np.isnan(losses), losses, np.inf), anneals=False) == 1e-3
+    assert suggested(losses, START, anneals=True) == pytest.approx(10**0.5)
+    assert suggested(losses, START, anneals=False) == 1  # the smallest
+    assert suggested(np.where(np.isnan(losses), losses, np.inf), START, anneals=False) == 1e-3
     losses[8] = 1.0
-    assert rate_numbers(losses) == {"rate_high": 0.0, "rate_low": 0.0}
+    assert rate_numbers(losses, START) == {"rate_high": 0.0, "rate_low": 0.0}
     losses[6] = 1.05
-    assert rate_numbers(losses) == {"rate_high": 0.0, "rate_low": pytest.approx(1)}
+    assert rate_numbers(losses, START) == {"rate_high": 0.0, "rate_low": pytest.approx(1)}
+
+
+@pytest.mark.parametrize("anneals", [True, False])
+def test_a_loss_that_starts_at_0_says_nothing_of_the_rate(anneals):
+    rises = np.array(RANGE)  # as that of a perceptron does from weights of 0, in proportion to the rate
+    assert rate_numbers(rises, 0.0) == {}
+    assert suggested(rises, 0.0, anneals=anneals) == 1
 
 
 @pytest.mark.parametrize("anneals", [True, False])
 def test_where_hardly_any_rate_moves_the_loss_one_that_does_is_suggested(anneals):
     losses = np.full(13, np.nan)
     losses[[0, 2, 4, 6, 8, 10, 11, 12]] = [3.0233, 3.0233, 3.0233, 3.0231, 3.0214, 3.0043, 2.9639, 2.8437]
-    assert suggested(losses, anneals=anneals) == 1e3
+    assert suggested(losses, START, anneals=anneals) == 1e3
 
 
 def test_structure_among_the_hyperparameters_is_one_sentence():

@@ -49,6 +49,12 @@ def test_a_loss_that_ends_above_its_start_diverged_and_is_not_told_to_raise_the_
     assert (found["barely_moves"].verdict, found["barely_moves"].advice) == ("SKIP", "")
 
 
+def test_a_loss_that_starts_at_0_cannot_fall():
+    found = judged(np.concatenate([[0.0], np.ones(len(STEPS) - 1)]))
+    assert wrong(found) == set()
+    assert found["barely_moves"].verdict == "SKIP"
+
+
 def test_ups_and_downs_are_summed_over_the_range():
     zigzag = np.where(np.arange(50) % 2, 3.0, 1.0)
     found = judged(zigzag, steps=np.arange(50.0))
