@@ -154,6 +154,8 @@ def _replaced(node: Any, names: list[str], value: Any, path: str) -> Any:
     here = f"{path}.{name}" if path else name
     if isinstance(node, dict):
         node = _with_default(node.get("use"), node, name)
+        if _means_setting(node, names):
+            return {name: _replaced(node[name], names, value, path)}
         for length in range(len(names), 0, -1):  # the longest key first: those of a search's space have dots
             key = ".".join(names[:length])
             if key in node:
@@ -181,6 +183,18 @@ def _replaced(node: Any, names: list[str], value: Any, path: str) -> Any:
     if isinstance(node, str) and node in functions():
         return {node: _replaced(_with_default(node, {}, name), names, value, path)}
     raise ConfigError(here, f"{path} is {shown(node)}, which has no parts to override")
+
+
+def _means_setting(node: dict[str, Any], names: list[str]) -> bool:
+    """Whether the names lead into a call of their first to the setting of its own name, as in `momentum`."""
+    function, arguments = functions().get(names[0]), node.get(names[0])
+    return (
+        function is not None
+        and len(node) == 1
+        and isinstance(arguments, dict)
+        and {names[0], *arguments} <= {*function.parameters}
+        and not {*names[1:2]} & {*function.parameters}
+    )
 
 
 def _with_default(function: Any, arguments: dict[str, Any], name: str) -> dict[str, Any]:

@@ -18,6 +18,16 @@ CHAIN = RAW | {
         "transforms": [{"clip_by_global_norm": {"max_norm": 1.0}}, {"adam": {"learning_rate": 0.1}}],
     }
 }
+ROLLING = {
+    "model": {"layers": [{"batch_norm": {"momentum": {"polynomial": {"initial": 0.5}}}}]},
+    "optimizer": {
+        "use": "chain",
+        "transforms": [
+            {"momentum": {"learning_rate": 0.1, "momentum": {"polynomial": {"initial": 0.5}}}},
+            "max_norm",
+        ],
+    },
+}
 NESTED = RAW | {
     "model": {
         "layers": [
@@ -103,6 +113,29 @@ WRITTEN = [
         "optimizer.transforms.1.learning_rate=1",
         ("optimizer", "transforms", 1, "adam", "learning_rate"),
         1,
+    ),
+    # a setting that is called as its function
+    *(
+        (
+            ROLLING,
+            f"optimizer.transforms.0.{path}=0.9",
+            ("optimizer", "transforms", 0, "momentum", *places),
+            0.9,
+        )
+        for path, places in {
+            "momentum": ("momentum",),
+            "momentum.momentum": ("momentum",),
+            "momentum.end": ("momentum", "polynomial", "end"),
+            "momentum.polynomial.end": ("momentum", "polynomial", "end"),
+            "momentum.momentum.end": ("momentum", "polynomial", "end"),
+            "momentum.learning_rate": ("learning_rate",),
+        }.items()
+    ),
+    (
+        ROLLING,
+        "model.batch_norm_1.momentum.end=0.9",
+        ("model", "layers", 0, "batch_norm", "momentum", "polynomial", "end"),
+        0.9,
     ),
     (CHAIN, "optimizer.transforms.0=adam", ("optimizer", "transforms", 0), "adam"),
     # through a schedule's name, and without it
