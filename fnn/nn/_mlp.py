@@ -21,6 +21,9 @@ def mlp(
 ) -> Layer:
     """A multi-layer perceptron: fully connected layers with an activation between, and a linear last one.
 
+    The notes give every node behind the inputs an activation; that of the outputs, such as softmax, is in the
+    loss here. Without hidden layers it is a linear classifier.
+
     Args:
         hidden: the width of each hidden layer.
         features: the number of outputs.

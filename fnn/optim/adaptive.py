@@ -37,6 +37,9 @@ def adagrad(learning_rate: Hyperparameter, eps: Hyperparameter = 1e-8) -> Optimi
         cache_{t+1} = cache_t + g_t²
         x_{t+1}     = x_t - α_t g_t / (√cache_{t+1} + eps)
 
+    The rate α_t / √cache of a weight with small or infrequent gradients falls more slowly than others'. The
+    notes say that it is increased; at a constant α no rate ever rises (`experiments/adagrad.py`).
+
     Args:
         learning_rate: α, at least 0.
         eps: keeps the denominator from 0, in units of the gradient; at least 0.

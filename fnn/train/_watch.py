@@ -18,8 +18,9 @@ class Watched(NamedTuple):
 
     Attributes:
         grad_norm: (), the norm of the whole gradient.
-        update_ratio: for each learning array its path and ‖Δw‖ / ‖w‖, w from before the step. About 1e-3 is
-            usual. NaN where w is 0, as biases are at the start.
+        update_ratio: for each learning array its path and ‖Δw‖ / ‖w‖, w from before the step, which is
+            what the notes' "initial weights" are. About 1e-3 is usual. NaN where w is 0, as biases are at
+            the start.
         batch_purity: (), how often two examples of the batch share a class: 0.1 where ten classes are evenly
             drawn, 1 where it holds one class. NaN without classes.
     """
