@@ -27,6 +27,11 @@ class Examples(NamedTuple):
     y: np.ndarray
 
 
+def has_classes(targets: Any) -> bool:
+    """Whether targets are class numbers."""
+    return targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer)
+
+
 class Dataset(NamedTuple):
     """A training part and a test part.
 

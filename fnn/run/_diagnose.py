@@ -18,13 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 import fnn
+from fnn.data._dataset import has_classes
 from fnn.run._config import ConfigError
 from fnn.run._curve_file import curves_of, read_records, rows_of
 from fnn.run._directory import check_begun, finite, with_nan, write_whole
 from fnn.run._prepare import Prepared
 from fnn.train._fit import spread_rows
 from fnn.train._state import as_values
-from fnn.train._step import has_classes
 from fnn.tune._curve import in_pieces
 from fnn.tune._data import same_class
 

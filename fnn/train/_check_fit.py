@@ -10,6 +10,7 @@ import numpy as np
 
 from fnn._types import check_optional, check_range
 from fnn.data import DataError, Splits, Visit, to_float
+from fnn.data._dataset import has_classes
 from fnn.train._evaluate import metric_name, unbound
 from fnn.train._state import (
     Batch,
@@ -21,7 +22,7 @@ from fnn.train._state import (
     init_state,
     task_at,
 )
-from fnn.train._step import has_classes, returned, train_step
+from fnn.train._step import returned, train_step
 
 _CHECKED = 1000  # targets that are looked at together
 

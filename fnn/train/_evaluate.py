@@ -12,7 +12,7 @@ from jax import lax
 
 from fnn._types import Array, check_optional, check_range
 from fnn.data import Dataset, Examples, Splits
-from fnn.data._dataset import check_arrays, check_labels_exist
+from fnn.data._dataset import check_arrays, check_labels_exist, has_classes
 from fnn.optim import accuracy
 from fnn.train._mesh import over_data
 from fnn.train._state import (
@@ -23,7 +23,6 @@ from fnn.train._state import (
     network_input,
     task_at,
 )
-from fnn.train._step import has_classes
 
 CPU_BATCH, ACCELERATOR_BATCH = 100, 1000
 """Examples that go through a network at once: a hundred keep feature maps in a CPU's cache, a thousand keep

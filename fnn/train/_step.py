@@ -15,6 +15,7 @@ from fnn._shuffle import permutation
 from fnn._tree import combine, fold_name
 from fnn._types import Array, Key, check_mask, check_range
 from fnn.data import Examples, Mixed, Visit, to_float
+from fnn.data._dataset import has_classes
 from fnn.optim import Optimizer, accuracy, apply_updates
 from fnn.train._mesh import over_data
 from fnn.train._state import (
@@ -308,8 +309,3 @@ def masked_mean(values: Array, mask: Array, /) -> Array:
         raise ValueError(f"a loss returns one value per example, shape {mask.shape}, not {values.shape}")
     check_mask(mask, len(mask))
     return jnp.where(mask, values, 0).sum() / mask.sum()
-
-
-def has_classes(targets: Any) -> bool:
-    """Whether targets are class numbers."""
-    return targets.ndim == 1 and jnp.issubdtype(targets.dtype, jnp.integer)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from fnn._tree import paths
 from fnn._types import Array, Params
+from fnn.data._dataset import has_classes
 from fnn.optim import global_norm
 
 _PAIRED = 256  # examples of a batch whose classes are compared, at most
@@ -41,7 +42,7 @@ def watch(params: Params, grads: Params, updates: Params, y: Array, mask: Array)
 
 def _purity(y: Array, mask: Array) -> Array:
     """Pairs of different examples of one class, over all such pairs."""
-    if y.ndim != 1 or not jnp.issubdtype(y.dtype, jnp.integer):
+    if not has_classes(y):
         return jnp.asarray(jnp.nan)
     y, mask = y[:_PAIRED], mask[:_PAIRED]
     same = (y[:, None] == y[None]) & mask[:, None] & mask[None]

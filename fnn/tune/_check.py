@@ -12,6 +12,7 @@ import numpy as np
 from jax.extend.core import jaxprs_in_params
 
 from fnn.data import Examples, Splits, Visit, moments
+from fnn.data._dataset import has_classes
 from fnn.data._split import check_splits
 from fnn.nn._layer import walk
 from fnn.optim import LookaheadState, check_gradients
@@ -27,7 +28,6 @@ from fnn.train._state import (
     over_steps,
     task_at,
 )
-from fnn.train._step import has_classes
 from fnn.tune._data import of_data
 from fnn.tune._finding import Finding, find_all
 from fnn.tune._networks import in_full_precision, without_noise

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnn.data import Moments, Splits
+from fnn.data._dataset import has_classes
 from fnn.train._state import network_input
-from fnn.train._step import has_classes
 
 _PROBED = 2000  # examples for what needs not all of them
 _FAR = 12.0  # standard errors ahead of guessing, which who is always right must be for labels to be judged

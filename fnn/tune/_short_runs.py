@@ -10,9 +10,10 @@ from jax import lax
 
 from fnn._tree import combine
 from fnn._types import Array, Params
+from fnn.data._dataset import has_classes
 from fnn.optim import Optimizer, accuracy, apply_updates
 from fnn.train._state import Batch, Make, Task, TrainState, network_input, task_at
-from fnn.train._step import has_classes, train_step
+from fnn.train._step import train_step
 from fnn.tune._networks import without_noise
 
 RANGE = tuple(10.0 ** (power / 2) for power in range(-6, 7))

@@ -11,12 +11,12 @@ from jax import lax
 
 from fnn._tree import combine, paths
 from fnn._types import Array, Key, Params
+from fnn.data._dataset import has_classes
 from fnn.nn import Layer
 from fnn.nn._intermediates import apply_watched
 from fnn.nn._layer import walk
 from fnn.optim import Optimizer, apply_updates, global_norm
 from fnn.train._state import Make, Task, TrainState, network_input, task_at
-from fnn.train._step import has_classes
 from fnn.tune._networks import without_noise
 
 RECTIFIERS = ("relu", "relu6")
