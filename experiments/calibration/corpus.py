@@ -497,12 +497,12 @@ def _with_numbers(
             steps, means, result["accuracy"], result["validation_loss"], result["validation_accuracy"],
             len(data.validation.x), highest=highest,
         )  # fmt: skip
-        numbers |= of_curves(curves)[0]
         watched = result["watched"]
         records = [
             jax.tree.map(lambda leaf, t=t: float(leaf[t]), watched) for t in range(len(losses) // every)
         ]
-        numbers |= of_watched(records, guess)[0]
+        measured = of_curves(curves) | of_watched(records, guess)
+        numbers |= {id: number for id, (number, _) in measured.items()}
         numbers |= {
             k: float(result[k]) for k in ("dead_units", "saturated_units", "statistics") if k in result
         }

@@ -12,6 +12,9 @@ from fnn.tune._table import CHECKS
 
 _PIECES = 50  # into which a training curve is averaged
 
+Measured = dict[str, tuple[float, str]]
+"""The number of each check, by its id, and the evidence in words."""
+
 
 class Curves(NamedTuple):
     """A run as curves; arrays may be empty where something was not recorded.
@@ -52,60 +55,56 @@ def in_pieces(losses: np.ndarray, size: int, first: int = 0) -> tuple[np.ndarray
     return first + np.array(begins), means, highest
 
 
-def of_curves(curves: Curves) -> tuple[dict[str, float], dict[str, str]]:
-    """A number for each check of the curves, by its id, and the evidence in words."""
-    numbers: dict[str, float] = {}
-    evidence: dict[str, str] = {}
-    loss = np.asarray(curves.loss, float)
+def of_curves(curves: Curves) -> Measured:
+    """What each check of the curves measures."""
+    loss, held = np.asarray(curves.loss, float), np.asarray(curves.validation_loss, float)
     if len(loss) < 2:
-        return numbers, evidence
-    held = np.asarray(curves.validation_loss, float)
+        return {}
     bad, bad_held = np.flatnonzero(~np.isfinite(loss)), np.flatnonzero(~np.isfinite(held))
-    if len(bad) or len(bad_held):
-        numbers["diverged"] = math.inf
-        evidence["diverged"] = (
-            f"no number at {_step(curves, bad[0])}"
-            if len(bad)
-            else f"no number in validation after epoch {bad_held[0] + 1}"
-        )
-        return numbers, evidence
+    if len(bad):
+        return {"diverged": (math.inf, f"no number at {_step(curves, bad[0])}")}
+    if len(bad_held):
+        return {"diverged": (math.inf, f"no number in validation after epoch {bad_held[0] + 1}")}
+    return {**_of_fall(curves, loss), **_of_spikes(curves, loss), **_of_gap(curves), **_of_validation(held)}
+
+
+def _of_fall(curves: Curves, loss: np.ndarray) -> Measured:
+    """How far, how evenly and when the training loss falls."""
     start = loss[0]
     steps, smooth = _averaged(np.asarray(curves.steps, float), loss)
     end, low = smooth[-max(1, len(smooth) // 10) :].mean(), smooth.min()
-    scale = max(abs(start), 1e-12)
-    numbers["diverged"] = end / scale if start > 0 else 1 + (end - start) / scale if start < 0 else math.nan
-    evidence["diverged"] = f"{start:.3g} at the start, {end:.3g} at the end"
-    fall = start - low
+    scale, fall = max(abs(start), 1e-12), start - low
+    grown = end / scale if start > 0 else 1 + (end - start) / scale if start < 0 else math.nan
+    found: Measured = {"diverged": (grown, f"{start:.3g} at the start, {end:.3g} at the end")}
     if not curves.whole_epochs:
         # A run that diverged wants a lower rate, whatever it removed before, and not a higher one.
-        diverged = numbers["diverged"] > CHECKS["diverged"].warn
-        numbers["barely_moves"] = math.nan if diverged or start == 0 else fall / scale
-        evidence["barely_moves"] = f"from {start:.3g} to at best {low:.3g}"
+        removed = math.nan if grown > CHECKS["diverged"].warn or start == 0 else fall / scale
+        found["barely_moves"] = removed, f"from {start:.3g} to at best {low:.3g}"
     span = max(smooth.max(), start) - low
     if span > 0:
         ups = np.maximum(np.diff(smooth), 0)
-        numbers["jumps"] = float(ups.sum() / span)
         place = int(ups.argmax())
-        evidence["jumps"] = (
-            f"the largest from {smooth[place]:.3g} to {smooth[place + 1]:.3g} at step {steps[place]:g}"
-            if ups[place]
-            else "it only falls"
-        )
+        largest = f"{smooth[place]:.3g} to {smooth[place + 1]:.3g} at step {steps[place]:g}"
+        says = f"the largest from {largest}" if ups[place] else "it only falls"
+        found["jumps"] = float(ups.sum() / span), says
     if fall > 0.2 * scale and len(smooth) >= 10 and not curves.whole_epochs:
-        numbers |= _shape(steps - curves.steps[0], smooth, start, low, end)
-        evidence["late_fall"] = f"the loss falls from {start:.3g} to {low:.3g}"
-        evidence["high_plateau"] = f"{start:.3g} at the start, {end:.3g} at the end"
-    if len(curves.highest) == len(loss) > 10:
-        # The larger of what was and what comes, as a loss may fall a hundredfold within a piece.
-        around = [
-            max(np.median(loss[max(0, i - 5) : i + 1]), np.median(loss[i : i + 6])) for i in range(len(loss))
-        ]
-        heights = np.asarray(curves.highest, float) / np.maximum(np.abs(around), 1e-6)
-        worst = int(heights.argmax())
-        numbers["spikes"] = float(heights[worst])
-        evidence["spikes"] = f"{curves.highest[worst]:.3g} at {_step(curves, worst)}"
-    _validation(curves, numbers, evidence)
-    return numbers, evidence
+        late, plateau = _shape(steps - curves.steps[0], smooth, start, low, end)
+        found["late_fall"] = late, f"the loss falls from {start:.3g} to {low:.3g}"
+        found["high_plateau"] = plateau, f"{start:.3g} at the start, {end:.3g} at the end"
+    return found
+
+
+def _of_spikes(curves: Curves, loss: np.ndarray) -> Measured:
+    """How far the highest loss of a step is above those around it."""
+    if not len(curves.highest) == len(loss) > 10:
+        return {}
+    # The larger of what was and what comes, as a loss may fall a hundredfold within a piece.
+    around = [
+        max(np.median(loss[max(0, i - 5) : i + 1]), np.median(loss[i : i + 6])) for i in range(len(loss))
+    ]
+    heights = np.asarray(curves.highest, float) / np.maximum(np.abs(around), 1e-6)
+    worst = int(heights.argmax())
+    return {"spikes": (float(heights[worst]), f"{curves.highest[worst]:.3g} at {_step(curves, worst)}")}
 
 
 def _step(curves: Curves, place: int) -> str:
@@ -114,7 +113,9 @@ def _step(curves: Curves, place: int) -> str:
     return f"step {curves.steps[place]:g}{' or soon after' if means else ''}"
 
 
-def _shape(steps: np.ndarray, smooth: np.ndarray, start: float, low: float, end: float) -> dict[str, float]:
+def _shape(
+    steps: np.ndarray, smooth: np.ndarray, start: float, low: float, end: float
+) -> tuple[float, float]:
     """Where the fall happens, in steps from the first that is known, and what is left after a steep one."""
     fall = start - low
 
@@ -123,10 +124,8 @@ def _shape(steps: np.ndarray, smooth: np.ndarray, start: float, low: float, end:
 
     early = (start - smooth[: max(1, len(smooth) // 10)].min()) / fall
     half = time(0.5)
-    return {
-        "late_fall": time(0.1) / half if half > steps[0] and half > 0.2 * steps[-1] else 0.0,
-        "high_plateau": end / start if early > 0.9 else 0.0,
-    }
+    late = time(0.1) / half if half > steps[0] and half > 0.2 * steps[-1] else 0.0
+    return late, end / start if early > 0.9 else 0.0
 
 
 def _averaged(steps: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -142,38 +141,40 @@ def _positive(values: list[float]) -> np.ndarray:
     return found[np.isfinite(found) & (found > 0)]
 
 
-def _validation(curves: Curves, numbers: dict[str, float], evidence: dict[str, str]) -> None:
+def _of_gap(curves: Curves) -> Measured:
+    """How far training accuracy is above that of validation, beyond its standard error."""
     right, held = np.asarray(curves.accuracy, float), np.asarray(curves.validation_accuracy, float)
-    if len(right) and len(held):
-        tail = max(1, len(held) // 10)
-        a, b = right[-tail:].mean(), held[-tail:].mean()
-        error = math.sqrt(b * (1 - b) / curves.validation_examples) if curves.validation_examples else 0.0
-        error = max(error, float(np.std(held[-max(3, len(held) // 3) :])))
-        gap = a - b
-        numbers["overfitting"] = float(np.maximum(0.0, gap - 2 * error))  # NaN stays NaN
-        beyond = gap > 2 * error
-        says = "beyond two: it overfits" if beyond else "within two: the capacity may be increased"
-        evidence["overfitting"] = (
-            f"training {a:.3f}, validation {b:.3f}, a gap of {gap:.3f}, standard error {error:.3f}, {says}"
-        )
-    loss = np.asarray(curves.validation_loss, float)
-    if len(loss) >= 5 and np.isfinite(loss).all():
-        end, low = float(loss[-max(1, len(loss) // 10) :].mean()), float(loss.min())
-        if low > 0:
-            numbers["validation_rise"] = end / low - 1
-            evidence["validation_rise"] = (
-                f"{low:.3g} after epoch {int(loss.argmin()) + 1}, {end:.3g} at the end"
-            )
-        fifth = max(1, len(loss) // 5)
-        before, after = loss[-2 * fifth : -fifth].mean(), loss[-fifth:].mean()
-        numbers["still_falling"] = float((before - after) / before) if before > 0 else math.nan
-        evidence["still_falling"] = f"from {before:.3g} to {after:.3g}"
+    if not len(right) or not len(held):
+        return {}
+    tail = max(1, len(held) // 10)
+    a, b = right[-tail:].mean(), held[-tail:].mean()
+    error = math.sqrt(b * (1 - b) / curves.validation_examples) if curves.validation_examples else 0.0
+    error = max(error, float(np.std(held[-max(3, len(held) // 3) :])))
+    gap = a - b
+    beyond = gap > 2 * error
+    says = "beyond two: it overfits" if beyond else "within two: the capacity may be increased"
+    evidence = f"training {a:.3f}, validation {b:.3f}, a gap of {gap:.3f}, standard error {error:.3f}, {says}"
+    return {"overfitting": (float(np.maximum(0.0, gap - 2 * error)), evidence)}  # NaN stays NaN
 
 
-def of_watched(
-    records: Iterable[Mapping[str, Any]], guess: float = math.nan
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Numbers from the records of a watched run.
+def _of_validation(loss: np.ndarray) -> Measured:
+    """Whether the validation loss rises again, or still falls."""
+    if len(loss) < 5:
+        return {}
+    found: Measured = {}
+    end, low = float(loss[-max(1, len(loss) // 10) :].mean()), float(loss.min())
+    if low > 0:
+        lowest = f"{low:.3g} after epoch {int(loss.argmin()) + 1}"
+        found["validation_rise"] = end / low - 1, f"{lowest}, {end:.3g} at the end"
+    fifth = max(1, len(loss) // 5)
+    before, after = loss[-2 * fifth : -fifth].mean(), loss[-fifth:].mean()
+    fell = float((before - after) / before) if before > 0 else math.nan
+    found["still_falling"] = fell, f"from {before:.3g} to {after:.3g}"
+    return found
+
+
+def of_watched(records: Iterable[Mapping[str, Any]], guess: float = math.nan) -> Measured:
+    """What each check of a watched run measures, from its records.
 
     Args:
         records: with the fields of `Watched`.
@@ -181,7 +182,7 @@ def of_watched(
     """
     records = list(records)
     if not records:
-        return {}, {}
+        return {}
     ratios = {
         path: float(np.median(values))
         for path in records[0]["update_ratio"]
@@ -189,13 +190,13 @@ def of_watched(
         # An optimizer that accumulates gradients stands still at most steps.
         if len(values := _positive([record["update_ratio"][path] for record in records]))
     }
-    numbers, evidence = {}, {}
+    found: Measured = {}
     if ratios:
         top = max(ratios, key=ratios.__getitem__)
-        numbers["update_ratio_high"] = numbers["update_ratio_low"] = math.log10(max(ratios[top], 1e-30))
-        evidence["update_ratio_high"] = evidence["update_ratio_low"] = f"{ratios[top]:.2g} of {top}"
+        largest = math.log10(max(ratios[top], 1e-30)), f"{ratios[top]:.2g} of {top}"
+        found = {"update_ratio_high": largest, "update_ratio_low": largest}
     purity = float(np.nanmean([r["batch_purity"] for r in records])) if math.isfinite(guess) else math.nan
     if math.isfinite(purity):
-        numbers["batch_purity"] = (purity - guess) / max(1 - guess, 1e-9)
-        evidence["batch_purity"] = f"{purity:.3f} in batches, {guess:.3f} in the data"
-    return numbers, evidence
+        says = f"{purity:.3f} in batches, {guess:.3f} in the data"
+        found["batch_purity"] = (purity - guess) / max(1 - guess, 1e-9), says
+    return found

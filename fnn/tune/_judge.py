@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fnn.tune._curve import Curves, of_curves, of_watched
-from fnn.tune._finding import Finding, find, find_all
+from fnn.tune._finding import Finding, find
+from fnn.tune._table import CHECKS
 
 
 def judge(
@@ -37,15 +38,13 @@ def judge(
     _check_curves("curves", curves)
     if reference is not None:
         _check_curves("reference", reference)
-    numbers, evidence = of_curves(curves)
-    more, its_evidence = of_watched(watched, same_class)
-    numbers, evidence = numbers | more, evidence | its_evidence
+    found = of_curves(curves) | of_watched(watched, same_class)
     for name, by_layer in (probes or {}).items():
         known = {path: v for path, v in by_layer.items() if not math.isnan(v)}
         if known:
             worst = max(known, key=known.__getitem__)
-            numbers[name], evidence[name] = known[worst], f"{known[worst]:.3g} in {worst}"
-    findings = find_all(numbers, evidence)
+            found[name] = known[worst], f"{known[worst]:.3g} in {worst}"
+    findings = tuple(find(id, *found[id]) for id in CHECKS if id in found)
     return findings if reference is None else (*findings, _underfitting(curves, reference))
 
 
