@@ -301,14 +301,9 @@ def rank(metrics: Mapping[str, float]) -> tuple[float, float]:
 
 def _running_means(seen: list[Any]) -> dict[str, float]:
     """Means over the examples of an epoch so far, from the means over its batches."""
-    loss, penalty, accuracy, examples = (
-        np.concatenate([getattr(part, name) for part in seen]) for name in StepMetrics._fields[:4]
-    )
-    means = {
-        "loss": float(np.average(loss, weights=examples)),
-        "penalty": float(np.average(penalty, weights=examples)),
-        "accuracy": float(np.average(accuracy, weights=examples)),
-    }
+    loss, penalty, accuracy, examples = map(np.concatenate, zip(*(part[:4] for part in seen), strict=True))
+    values = {"loss": loss, "penalty": penalty, "accuracy": accuracy}
+    means = {name: float(np.average(value, weights=examples)) for name, value in values.items()}
     return {name: value for name, value in means.items() if not np.isnan(value)}
 
 

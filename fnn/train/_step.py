@@ -224,14 +224,14 @@ def train_chunk(
         )
 
     def group(state: TrainState, batches: tuple[Array, Array]) -> tuple[TrainState, tuple]:
-        first, rest = ([part[cut] for part in batches] for cut in (0, slice(1, None)))
-        state, metrics = step(state, (first[0], first[1]), watched=True)
-        state, others = lax.scan(step, state, (rest[0], rest[1]))
+        rows, mask = batches
+        state, metrics = step(state, (rows[0], mask[0]), watched=True)
+        state, others = lax.scan(step, state, (rows[1:], mask[1:]))
         steps = jax.tree.map(lambda one, more: jnp.concatenate([one[None], more]), metrics[:4], others[:4])
         return state, (steps, metrics.watched)
 
-    groups = [part.reshape(-1, watch_every, *part.shape[1:]) for part in (rows, mask)]
-    state, (steps, watched) = lax.scan(group, state, (groups[0], groups[1]))
+    groups = (-1, watch_every, rows.shape[1])
+    state, (steps, watched) = lax.scan(group, state, (rows.reshape(groups), mask.reshape(groups)))
     loss, penalty, right, count = (leaf.reshape(-1) for leaf in steps)
     return state, StepMetrics(loss, penalty, right, count, watched)
 
