@@ -254,8 +254,7 @@ def widened(name: str, x: Array) -> Array:
 def strength(name: str, value: Hyperparameter, **limits: Any) -> float | Array:
     """The number that a hyperparameter is, finite and within its limits where it is known."""
     check_range(name, value, **limits)
-    check_range(name, value, below=math.inf)
-    return known_number(name, value)
+    return known_number(name, value, below=math.inf)
 
 
 def uniform(key: Key, x: Array, shape: Shape) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -131,11 +132,7 @@ def group_norm(groups: int, *, eps: float = 1e-5, name: str | None = None) -> La
     Source: Wu and He (2018), "Group Normalization".
     """
     check_range("groups", groups, at_least=1, integer=True)
-
-    def normalise(x: Array, scale: Array, bias: Array, *, eps: float) -> Array:
-        return ops.group_norm(x, scale, bias, groups, eps=eps)
-
-    return _of_each_example("group_norm", normalise, eps, name)
+    return _of_each_example("group_norm", partial(ops.group_norm, groups=groups), eps, name)
 
 
 def instance_norm(*, eps: float = 1e-5, name: str | None = None) -> Layer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -93,7 +92,7 @@ def summary(net: LayerLike, x: Any, /) -> Summary:
 
 def _row(path: str, kind: str, output: tuple[int, ...], params: Params) -> Row:
     leaves = jax.tree.leaves(params)
-    count = sum(math.prod(leaf.shape) for leaf in leaves)
+    count = sum(leaf.size for leaf in leaves)
     return Row(path, kind, output, count, sum(leaf.size * leaf.dtype.itemsize for leaf in leaves))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from fnn._tree import matching
-from fnn._types import Array, Hyperparameter, Params, at_least_float32, check_range, known_number
+from fnn._types import Array, Hyperparameter, Params, at_least_float32, known_number
 from fnn.optim._sums import total
 
 
@@ -40,10 +40,10 @@ def l1(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") ->
         >>> float(l1(params, 0.5))
         3.5
     """
-    check_range("strength", strength, at_least=0)
+    strength = known_number("strength", strength, at_least=0)
     kernels = [at_least_float32(w) for w in matching(params, pattern)]
     # |w| as w · sign(w), since the gradient of jnp.abs at 0 is 1 and would move a weight that has died.
-    return known_number("strength", strength) * sum((total(w * jnp.sign(w)) for w in kernels), jnp.zeros(()))
+    return strength * sum((total(w * jnp.sign(w)) for w in kernels), jnp.zeros(()))
 
 
 def l2(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") -> Array:
@@ -74,9 +74,9 @@ def l2(params: Params, /, strength: Hyperparameter, pattern: str = "*kernel") ->
         >>> float(l2(params, 0.5)), float(l2(params, 0.5, pattern="*bias"))
         (12.5, 81.0)
     """
-    check_range("strength", strength, at_least=0)
+    strength = known_number("strength", strength, at_least=0)
     kernels = [at_least_float32(w) for w in matching(params, pattern)]
-    return known_number("strength", strength) * sum((total(jnp.square(w)) for w in kernels), jnp.zeros(()))
+    return strength * sum((total(jnp.square(w)) for w in kernels), jnp.zeros(()))
 
 
 def elastic_net(
@@ -109,6 +109,5 @@ def elastic_net(
         >>> float(elastic_net(params, 0.5, beta=0.1))
         4.75
     """
-    check_range("beta", beta, at_least=0)
-    squares = l2(params, strength, pattern)
-    return known_number("beta", beta) * squares + l1(params, strength, pattern)
+    beta = known_number("beta", beta, at_least=0)
+    return beta * l2(params, strength, pattern) + l1(params, strength, pattern)
