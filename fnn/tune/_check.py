@@ -106,7 +106,8 @@ def check(
     """
     check_splits(data)
     check_fit(make, hyperparameters, data, epochs=1, batch_size=batch_size)
-    values = as_values(_at_peak(hyperparameters))
+    peaks, falls = _over_time(hyperparameters)
+    values = as_values(peaks)
     key = jax.random.key(seed)
     means = moments(data.train.x) if standardize else None
     order = np.random.default_rng(seed).permutation(len(data.train.x))
@@ -136,7 +137,7 @@ def check(
     )
 
     losses, blank = jax.device_get(_range_test(make, values, draws[0], batches, 1.0))
-    anneals = _anneals(hyperparameters) if anneals is None else anneals
+    anneals = falls if anneals is None else anneals
     best = suggested(losses, start["loss"], anneals=anneals)
     says = f"{best:.3g} times the configured rate is suggested"
     if start["penalty_size"] > _SMALL_PENALTY:
@@ -301,21 +302,16 @@ def _take(examples: Examples, rows: np.ndarray) -> Any:
     return jax.tree.map(lambda part: jnp.asarray(np.asarray(part)[rows]), examples)
 
 
-def _at_peak(hyperparameters: Any) -> Any:
-    """Every schedule at its largest value of the first 10,000 steps."""
+def _over_time(hyperparameters: Any) -> tuple[Any, bool]:
+    """Every schedule at its largest value of 10,000 steps, and whether one ends them below that."""
+    leaves, structure = jax.tree.flatten(hyperparameters, is_leaf=callable)
     steps = jnp.arange(10_000)
-    return jax.tree.map(
-        lambda value: float(over_steps(value, steps).max()) if callable(value) else value,
-        hyperparameters,
-        is_leaf=callable,
-    )
-
-
-def _anneals(hyperparameters: Any) -> bool:
-    """Whether a schedule is at its end, or after 10,000 steps, below its largest value."""
-    steps = jnp.arange(10_000)
-    schedules = [leaf for leaf in jax.tree.leaves(hyperparameters, is_leaf=callable) if callable(leaf)]
-    return any(values[-1] < values.max() for values in (over_steps(each, steps) for each in schedules))
+    curves = [np.asarray(over_steps(leaf, steps)) if callable(leaf) else None for leaf in leaves]
+    peaks = [
+        leaf if curve is None else float(curve.max()) for leaf, curve in zip(leaves, curves, strict=True)
+    ]
+    falls = any(curve[-1] < curve.max() for curve in curves if curve is not None)
+    return jax.tree.unflatten(structure, peaks), falls
 
 
 def _stacked(*leaves: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fnn
-from fnn.tune._check import _anneals, _gradient_error, _looks_ahead, rate_numbers, suggested
+from fnn.tune._check import _gradient_error, _looks_ahead, _over_time, rate_numbers, suggested
 from fnn.tune._short_runs import RANGE
 
 DATA = fnn.split(fnn.digits(), validation=0.2)
@@ -228,7 +228,7 @@ def test_dead_units_and_flat_tails_are_counted():
     ],
 )
 def test_a_rate_that_falls_is_known(rate, falls):
-    assert _anneals({"rate": rate, "decay": 0.9}) == falls
+    assert _over_time({"rate": rate, "decay": 0.9})[1] == falls
 
 
 def test_the_configured_rate_is_judged_by_the_nearest_good_one():
