@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -21,7 +21,7 @@ import fnn
 from fnn.data._dataset import has_classes
 from fnn.run._config import ConfigError
 from fnn.run._curve_file import curves_of, read_records, rows_of
-from fnn.run._directory import check_begun, finite, with_nan, write_whole
+from fnn.run._directory import check_begun, finite, see_that_it_says, with_nan, write_whole
 from fnn.run._prepare import Prepared
 from fnn.train._fit import spread_rows
 from fnn.train._state import as_values
@@ -140,14 +140,10 @@ def _recorded(path: Path) -> list[dict[str, Any]]:
     """
     records = read_records(path) if path.exists() else []
     for number, record in enumerate(records, 1):
-        try:
-            (_ABOUT if number == 1 else _RECORD).validate_json(json.dumps(record), strict=True)
-        except ValidationError as error:
-            what = "what the run is" if number == 1 else "losses, a watched step or a probe"
-            raise ConfigError(
-                f"{path}, line {number}",
-                f"this does not say {what}; the file is damaged: remove it to judge the run by its epochs",
-            ) from error
+        adapter: TypeAdapter[Any] = _ABOUT if number == 1 else _RECORD
+        what = "what the run is" if number == 1 else "losses, a watched step or a probe"
+        problem = f"this does not say {what}; the file is damaged: remove it to judge the run by its epochs"
+        see_that_it_says(adapter, record, f"{path}, line {number}", problem)
     return records
 
 

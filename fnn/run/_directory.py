@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from pydantic import TypeAdapter, ValidationError
 
 import fnn
 from fnn._tree import paths
@@ -160,6 +161,14 @@ def read_json(path: Path, default: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(str(path), "this is not a JSON object; the file is damaged")
     return content
+
+
+def see_that_it_says(adapter: TypeAdapter[Any], content: Any, where: str, problem: str) -> None:
+    """Raise ConfigError, a place and a problem, where what a file says is not what is written there."""
+    try:
+        adapter.validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        raise ConfigError(where, problem) from error
 
 
 def finite(tree: Any) -> Any:
@@ -333,8 +342,11 @@ def _version(package: str) -> str | None:
 def _git_revision() -> str | None:
     """The commit of the directory in which the run was started, "+" where files were changed."""
     try:
-        run = lambda *command: subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: E731
-        changed = "+" if run("git", "status", "--porcelain", "--untracked-files=no").strip() else ""
-        return run("git", "rev-parse", "HEAD").strip() + changed
+        changed = "+" if _git("status", "--porcelain", "--untracked-files=no") else ""
+        return _git("rev-parse", "HEAD") + changed
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,13 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from fnn.run._config import ConfigError
-from fnn.run._directory import read_json, with_nan
+from fnn.run._directory import read_json, see_that_it_says, with_nan
 from fnn.run._progress import duration, number, with_error
 from fnn.run._trials import as_outcome, last_lines
 from fnn.tune import Outcome, SearchProgress
@@ -125,11 +123,8 @@ def show_search(directory: Path, console: Console) -> int:
     """Print what a finished search found; its exit code."""
     path = directory / "results.json"
     results = with_nan(read_json(path, {}))
-    try:
-        _FOUND.validate_json(json.dumps(results), strict=True)
-    except ValidationError as error:
-        problem = "this is not what a search found; delete it, and the search ends again"
-        raise ConfigError(str(path), problem) from error
+    problem = "this is not what a search found; delete it, and the search ends again"
+    see_that_it_says(_FOUND, results, str(path), problem)
     console.print(trials_table([*map(as_outcome, last_lines(directory).values())]))
     console.print(
         f"{results['trials']} trials, {results['diverged']} diverged, {results['epochs']:,} epochs in "

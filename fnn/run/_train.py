@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from rich.console import Console
 
 import fnn
@@ -31,6 +31,7 @@ from fnn.run._directory import (
     opened,
     read_json,
     save_checkpoints,
+    see_that_it_says,
     with_nan,
     write_json,
     write_whole,
@@ -90,7 +91,8 @@ def train(config: Config, directory: Path | None, console: Console) -> int:
     else:
         results = with_nan(read_json(directory / "results.json", {"stopped": ""}))
         if "stopped" not in results and (directory / "report.html").is_file():
-            _see_that_it_ended(results, directory)
+            problem = "this is not what a run came to; delete it, and the run ends again"
+            see_that_it_says(_ENDED, results, str(directory / "results.json"), problem)
             _show(directory, results, judge_run(directory), console)
             return 0
         prepared = prepare_again(config, directory)
@@ -145,14 +147,6 @@ class _Ended:
 
 
 _ENDED = TypeAdapter(_Ended)
-
-
-def _see_that_it_ended(results: dict[str, Any], directory: Path) -> None:
-    try:
-        _ENDED.validate_json(json.dumps(results), strict=True)
-    except ValidationError as error:
-        problem = "this is not what a run came to; delete it, and the run ends again"
-        raise ConfigError(str(directory / "results.json"), problem) from error
 
 
 def _show(

@@ -16,8 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from pydantic import TypeAdapter, ValidationError
 
-from fnn.run._config import ConfigError
-from fnn.run._directory import finite, save, with_nan, write_json
+from fnn.run._directory import finite, save, see_that_it_says, with_nan, write_json
 from fnn.run._signals import Stopped
 from fnn.tune import Journal, Outcome, Trial
 from fnn.tune._engine import outcome_of
@@ -222,11 +221,8 @@ def read_trials(directory: Path) -> list[dict[str, Any]]:
             line = json.loads(text)
         except (ValueError, RecursionError):
             continue
-        try:
-            _LINE.validate_json(text, strict=True)
-        except ValidationError as error:
-            problem = f"line {number_of_line} does not record a trial; take it out to train that one again"
-            raise ConfigError(str(path), problem) from error
+        problem = f"line {number_of_line} does not record a trial; take it out to train that one again"
+        see_that_it_says(_LINE, line, str(path), problem)
         lines.append(line)
     return lines
 
