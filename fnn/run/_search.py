@@ -240,10 +240,6 @@ class _Search:
             return error.exit_code
         except JournalError as error:
             raise ConfigError(str(directory), str(error)) from error
-
-        def results(*best: Path) -> dict[str, Any]:
-            return self._results(outcomes, again, search.notes, searched + final.elapsed, *best)
-
         if not outcomes:
             if self._directory is None:
                 shutil.rmtree(directory)
@@ -252,26 +248,20 @@ class _Search:
                 raise ConfigError("search.seconds", problem)
         written = [as_outcome(line) for line in read_trials(directory) if line["stage"] == "search"]
         draw_search(outcomes, written, self.space, directory / "figures")
-        if not again:
-            self._finish(directory, results())
-            return show_search(directory, console)
-        best = ranked(again)[0]
-        (directory / "best.toml").write_text(tomli_w.dumps(self._best(best.trial)), encoding="utf-8")
-        code = self._train_best(directory)
-        if code > 1:  # a signal
-            complain(f"fnn search {directory} goes on with the search, and with this run")
-            return code
-        self._finish(directory, results(directory / "best"))
-        shutil.rmtree(directory / "checkpoints", ignore_errors=True)
-        return show_search(directory, console)
-
-    def _finish(self, directory: Path, results: dict[str, Any]) -> None:
-        """Write what was found: for machines, and as a page."""
+        if again:
+            best = self._best(ranked(again)[0].trial)
+            (directory / "best.toml").write_text(tomli_w.dumps(best), encoding="utf-8")
+            code = self._train_best(directory)
+            if code > 1:  # a signal
+                complain(f"fnn search {directory} goes on with the search, and with this run")
+                return code
+        results = self._results(outcomes, again, search.notes, searched + final.elapsed, directory / "best")
         write_json(directory / "results.json", results)
         lines = last_lines(directory)
-        write_search_report(
-            directory, [lines[o.trial.number] for o in ranked(map(as_outcome, lines.values()))]
-        )
+        in_order = ranked(map(as_outcome, lines.values()))
+        write_search_report(directory, [lines[outcome.trial.number] for outcome in in_order])
+        shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+        return show_search(directory, console)
 
     def _engine(
         self, directory: Path, stage: str, received: list[int], display: SearchDisplay, seeds: int, first: int
@@ -322,7 +312,7 @@ class _Search:
         again: Sequence[Outcome],
         notes: Sequence[str],
         seconds: float,
-        best: Path | None = None,
+        best: Path,
     ) -> dict[str, Any]:
         results: dict[str, Any] = {
             "method": self.settings.method.name,
@@ -335,7 +325,7 @@ class _Search:
                 {"trial": o.trial.number, "score": o.score, "error": o.error} for o in ranked(again)
             ],
         }
-        if best is not None:
+        if again:
             run = json.loads((best / "results.json").read_text())
             results |= {part: run[part] for part in ("validation", "test", "stopped") if part in run}
         return finite({**results, "seconds": round(seconds, 2)})
