@@ -15,6 +15,7 @@ from fnn.run._directory import check_begun, load_checkpoint
 from fnn.run._prepare import Prepared, prepare_again
 from fnn.run._read import read
 from fnn.train import Make
+from fnn.train._fit import start_shapes
 from fnn.train._state import as_values
 
 _predict = jax.jit(fnn.predict, static_argnums=0)
@@ -67,14 +68,10 @@ def loaded(directory: Path, name: str) -> tuple[Prepared, fnn.TrainState]:
 
 def like(prepared: Prepared) -> fnn.TrainState:
     """A state of the run, as shapes."""
-    moments = None
-    if prepared.settings["standardize"]:
-        moments = jax.tree.map(jnp.asarray, fnn.moments(prepared.data.train.x))
-
-    def start() -> fnn.TrainState:
-        return fnn.init_state(prepared.make, prepared.values, jax.random.key(0), prepared.sample, moments)
-
-    return jax.eval_shape(start)
+    x, values = prepared.sample, as_values(prepared.values)
+    channels: Any = jax.ShapeDtypeStruct(x.shape[-1:], jnp.float32)
+    moments = fnn.Moments(channels, channels) if prepared.settings["standardize"] else None
+    return start_shapes(prepared.make, values, jax.eval_shape(jax.random.key, 0), x, moments)
 
 
 def outputs_of(prepared: Prepared, state: fnn.TrainState, x: np.ndarray) -> np.ndarray:

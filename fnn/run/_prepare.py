@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,8 @@ from fnn.train._check_fit import check_fit, check_length
 from fnn.train._state import TaskError
 
 
-class Prepared(NamedTuple):
+@dataclass(frozen=True)
+class Prepared:
     """A run that is ready to start."""
 
     config: Config
@@ -36,7 +39,7 @@ class Prepared(NamedTuple):
         x = self.data.train.x
         return jax.ShapeDtypeStruct((1, *x.shape[1:]), jnp.result_type(x))
 
-    @property
+    @cached_property
     def summary(self) -> fnn.Summary:
         """The network as a table."""
         return fnn.summary(self.make(numbers_at(self.values, 0)).net, self.sample)
