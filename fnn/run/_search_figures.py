@@ -63,6 +63,7 @@ def _draw_hyperparameters(outcomes: Sequence[Outcome], space: Space, path: Path)
     rows = -(-len(names) // columns)
     figure = new_figure(1.0 + 3.4 * columns, 3.0 * rows)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    colours = _colours(outcomes)
     for axes, name in zip(grid, names, strict=False):
         plain(axes, "")
         distribution = space.distributions[name]
@@ -75,7 +76,6 @@ def _draw_hyperparameters(outcomes: Sequence[Outcome], space: Space, path: Path)
             axes.set_xticks(range(len(labels)), labels)
         elif distribution.kind == "log_uniform":
             axes.set_xscale("log")
-        colours = _colours(outcomes)
         axes.scatter(values, [o.score for o in have], c=[colours[o.trial.number] for o in have], s=18)
         axes.set_xlabel(name, color=GREY)
         axes.set_title(f"explains {shares[name]:.0%}", loc="right", color=GREY, fontsize=9)

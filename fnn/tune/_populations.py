@@ -176,12 +176,12 @@ class Populations:
             self._starts[program] = jax.jit(partial(self._started, program))
         return self._starts[program]
 
-    def _started(self, program: Program, values: Any) -> Any:
+    def _started(self, program: Program, members: Any) -> Any:
         def start(numbered: Any, shared: Any) -> Any:
-            one = lambda replica: program.start(numbered[0], replica, shared)  # noqa: E731
-            return lax.map(one, jnp.arange(self._replicas))
+            values, _ = numbered
+            return lax.map(lambda replica: program.start(values, replica, shared), jnp.arange(self._replicas))
 
-        return over_population(start, how="vmap")(values, self._shared)
+        return over_population(start, how="vmap")(members, self._shared)
 
     def _size(self, program: Program, trials: int) -> int:
         """How many rows a population of so many trials has: those of the compiled program, where they fit."""
