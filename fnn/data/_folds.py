@@ -95,8 +95,8 @@ def one_fold(splits: Splits, /, *, standardize: bool = True) -> Folds:
 def _folds(
     x: np.ndarray, y: np.ndarray, train: np.ndarray, held: np.ndarray, standardize: bool, classes: int
 ) -> Folds:
-    means = None
+    input_moments = None
     if standardize:
         each = [moments(x[rows]) for rows in train]
-        means = Moments(*(np.stack(parts) for parts in zip(*each, strict=True)))
-    return Folds(x, y, train.astype(np.int32), held.astype(np.int32), means, classes)
+        input_moments = Moments(*(np.stack(parts) for parts in zip(*each, strict=True)))
+    return Folds(x, y, train.astype(np.int32), held.astype(np.int32), input_moments, classes)

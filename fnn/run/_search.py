@@ -131,8 +131,8 @@ class _Search:
         settings = dict(config.train.arguments)
         examples = self.folds.train.shape[1]
         batch_size = batch_of(examples, settings["batch_size"])
-        fnn.steps_of_run(examples, epochs=self.epochs, batch_size=batch_size)
-        make, values = make_and_values(config, self.epochs * -(-examples // batch_size))
+        steps = fnn.steps_of_run(examples, epochs=self.epochs, batch_size=batch_size)
+        make, values = make_and_values(config, steps)
         return FitProgram(make, batch_size, len(self.folds.train), examples, settings["lsuv"]), values
 
     def _planned(self, trial: Trial) -> tuple[Program, dict[str, Any]]:

@@ -161,13 +161,13 @@ def fit(
 
     with on_mesh(mesh):
         first = jax.device_put(train.x[lsuv_rows(n, batch_size) if lsuv else slice(1)])
-        means = moments(train.x) if standardize and so_far is None else None
+        input_moments = moments(train.x) if standardize and so_far is None else None
         if so_far is not None:
-            means = so_far.last.moments
+            input_moments = so_far.last.moments
         # Traced anew, since `_init` may have been compiled when `make` returned something else.
-        start = start_shapes(make, values, key, first, means)
+        start = start_shapes(make, values, key, first, input_moments)
         if so_far is None:
-            state = _init(make, values, key, first, means, rescale=lsuv)
+            state = _init(make, values, key, first, input_moments, rescale=lsuv)
             _check_pure(state, start)
             so_far = Fit(state, state, 0, ())
         else:
@@ -252,14 +252,14 @@ def _check_goes_on(so_far: Fit, start: TrainState, *, epochs: int, steps: int) -
         )
 
 
-def start_shapes(make: Make, values: Any, key: Any, x: Any, means: Moments | None) -> TrainState:
+def start_shapes(make: Make, values: Any, key: Any, x: Any, input_moments: Moments | None) -> TrainState:
     """The state before the first step, as shapes, traced anew; see `init_state`.
 
     Raises:
         TypeError: `make` wants to know a number among the hyperparameters, which is traced here.
     """
     try:
-        return jax.eval_shape(partial(init_state, make), values, key, x, means)
+        return jax.eval_shape(partial(init_state, make), values, key, x, input_moments)
     except Exception as error:  # with the numbers themselves all went well before
         raise TypeError(
             "make decides about structure by a number among the hyperparameters, such as a width, but fit "

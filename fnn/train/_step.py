@@ -108,16 +108,17 @@ def _update(optimizer: Optimizer, grads: Any, opt_state: Any, params: Any) -> tu
         TypeError: it is not two things.
         ValueError: the updates are not of the parameters' shapes.
     """
-    returned = optimizer.update(grads, opt_state, params)
-    if not isinstance(returned, (tuple, list)) or len(returned) != 2:
-        raise TypeError(f"the optimizer's update must return (updates, state), not {type(returned).__name__}")
-    if difference := first_of_trees(params, returned[0], dtypes=False):
+    result = optimizer.update(grads, opt_state, params)
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        raise TypeError(f"the optimizer's update must return (updates, state), not {type(result).__name__}")
+    updates, opt_state = result
+    if difference := first_of_trees(params, updates, dtypes=False):
         path, wanted, came = difference
         raise ValueError(
             "the optimizer's update must return updates like the parameters: "
             f"{path or 'the parameter'} is {wanted} among the parameters, and {came} among the updates"
         )
-    return returned[0], returned[1]
+    return updates, opt_state
 
 
 def _augmented(task: Task, key: Key, batch: Batch) -> tuple[Array, Mixed | None]:

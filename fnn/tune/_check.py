@@ -109,21 +109,22 @@ def check(
     peaks, falls = _over_time(hyperparameters)
     values = as_values(peaks)
     key = jax.random.key(seed)
-    means = moments(data.train.x) if standardize else None
+    input_moments = moments(data.train.x) if standardize else None
     order = np.random.default_rng(seed).permutation(len(data.train.x))
     batch, sample = _take(data.train, order[:BATCH]), tiny_sample(data.train)
     batches = short_batches(data.train, order)
-    start_shapes(make, values, key, batch.x, means)
+    start_shapes(make, values, key, batch.x, input_moments)
     with ThreadPoolExecutor() as pool:  # most of the time is compiling, and one program leaves cores idle
-        pool.submit(_init.lower(make, values, key, batch.x, means, rescale=lsuv).compile)
-        numbers, evidence = of_data(data, means, seed=seed)
-        draw = _init.eval_shape(make, values, key, batch.x, means, rescale=lsuv)
+        pool.submit(_init.lower(make, values, key, batch.x, input_moments, rescale=lsuv).compile)
+        numbers, evidence = of_data(data, input_moments, seed=seed)
+        draw = _init.eval_shape(make, values, key, batch.x, input_moments, rescale=lsuv)
         stacked = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((DRAWS, *leaf.shape), leaf.dtype), draw)
         pool.submit(_at_start.lower(make, values, stacked, batch).compile)
         pool.submit(_range_test.lower(make, values, draw, batches, 1.0).compile)
         pool.submit(_overfit.lower(make, values, OVERFIT_FACTORS[0], draw, sample).compile)
         draws = [
-            _init(make, values, key, batch.x, means, rescale=lsuv) for key in jax.random.split(key, DRAWS)
+            _init(make, values, key, batch.x, input_moments, rescale=lsuv)
+            for key in jax.random.split(key, DRAWS)
         ]
         numbers["gradients"] = _gradient_error(make, values, draws, _take(data.train, order[:4]))
 

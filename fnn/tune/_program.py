@@ -100,11 +100,11 @@ class FitProgram:
     def start(self, values: Any, replica: Array, shared: Shared) -> Any:
         """See `Program`; the same state as that of `fnn.fit`."""
         x = shared.folds.x
-        fold, key, means = self._replica(replica, shared)
+        fold, key, moments = self._replica(replica, shared)
         first = lsuv_rows(self.examples, self.batch_size) if self.lsuv else np.arange(1)
         with _values_unknown("make"):
             state = init_state(
-                self.make, values, key, x[shared.folds.train[fold][first]], means, rescale=self.lsuv
+                self.make, values, key, x[shared.folds.train[fold][first]], moments, rescale=self.lsuv
             )
         return state.params, state.state, state.opt_state
 
@@ -112,11 +112,11 @@ class FitProgram:
         self, values: Any, mine: Any, replica: Array, epoch: Array, shared: Shared
     ) -> tuple[Any, dict[str, Array]]:
         """See `Program`; the same epoch as that of `fnn.fit`."""
-        fold, key, means = self._replica(replica, shared)
+        fold, key, moments = self._replica(replica, shared)
         rows, mask = epoch_rows(
             key, epoch, examples=self.examples, batch_size=self.batch_size, chunk_steps=self.steps
         )
-        state = TrainState(epoch * self.steps, mine[0], mine[1], mine[2], key, means)
+        state = TrainState(epoch * self.steps, mine[0], mine[1], mine[2], key, moments)
         state, measured = self._steps(values, state, shared.folds, fold, rows[0], mask[0], epoch)
         held = shared.folds.validation[fold]
         scores = evaluate(self.make, values, state, Examples(shared.folds.x[held], shared.folds.y[held]))
@@ -130,9 +130,9 @@ class FitProgram:
 
     def probe(self, values: Any, mine: Any, shared: Shared) -> Any:
         """See `Program`: two steps."""
-        fold, key, means = self._replica(jnp.zeros((), jnp.int32), shared)
+        fold, key, moments = self._replica(jnp.zeros((), jnp.int32), shared)
         rows = jnp.arange(2 * self.batch_size, dtype=jnp.int32).reshape(2, -1) % self.examples
-        state = TrainState(jnp.zeros((), jnp.int32), mine[0], mine[1], mine[2], key, means)
+        state = TrainState(jnp.zeros((), jnp.int32), mine[0], mine[1], mine[2], key, moments)
         epoch = jnp.zeros((), jnp.int32)
         return self._steps(values, state, shared.folds, fold, rows, jnp.ones(rows.shape, bool), epoch)
 
