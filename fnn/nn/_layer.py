@@ -213,7 +213,7 @@ def serial(*layers: LayerLike, name: str | None = None) -> Layer:
     >>> params["head"]["kernel"].shape
     (16, 10)
     """
-    return _serial(named(layers), name=name)
+    return in_series(named(layers), name=name)
 
 
 def residual(*layers: LayerLike, shortcut: LayerLike | None = None, name: str | None = None) -> Layer:
@@ -260,7 +260,9 @@ def _check_unique(children: Children) -> None:
             raise ValueError(f"{times} layers have the name {name!r}; names beside each other must differ")
 
 
-def _serial(children: Children, *, name: str | None) -> Layer:
+def in_series(children: Children, *, name: str | None) -> Layer:
+    """The container of `serial` around layers that have their names."""
+
     def init(key: Key, x: Any) -> tuple[Params, State]:
         params, state, _ = _init_in_series(children, key, as_shape(x))
         return params, state
@@ -269,7 +271,7 @@ def _serial(children: Children, *, name: str | None) -> Layer:
         _check_names(params, children)
         return _apply_in_series(children, params, state, x, **context)
 
-    return Layer("serial", init, apply, name, children, lambda children: _serial(children, name=name))
+    return Layer("serial", init, apply, name, children, lambda children: in_series(children, name=name))
 
 
 def _residual(children: Children, *, name: str | None) -> Layer:

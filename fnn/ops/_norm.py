@@ -106,7 +106,7 @@ def batch_norm(
     """
     factor = scale * lax.rsqrt(var + eps)
     y = (x - per_channel(mean, x.ndim)) * per_channel(factor, x.ndim) + per_channel(bias, x.ndim)
-    return _as_float(y, x)
+    return _in_dtype_of(y, x)
 
 
 def batch_norm_train(
@@ -150,7 +150,7 @@ def _forward(
     # Not by `_normalised`, which lets no gradient through the moments: a second derivative needs it.
     pivot, shift, var, count = _moments(x, mask)
     # Relative to the pivot: the mean itself, rounded, may be a good part of a deviation off.
-    y = _as_float(batch_norm(x - per_channel(pivot, x.ndim), scale, bias, shift, var, eps=eps), x)
+    y = _in_dtype_of(batch_norm(x - per_channel(pivot, x.ndim), scale, bias, shift, var, eps=eps), x)
     return (y, pivot + shift, var, count), (x, scale, bias, mask, eps, pivot, shift, var, count)
 
 
@@ -189,7 +189,7 @@ def layer_norm(x: Array, scale: Array, bias: Array, /, *, eps: float = 1e-5) -> 
     Source: Ba, Kiros and Hinton (2016), "Layer Normalization".
     """
     _check_several(x.shape[-1], x, "batch_norm")
-    return _as_float(_scaled(_standardized(x, (x.ndim - 1,), eps), scale, bias), x)
+    return _in_dtype_of(_scaled(_standardized(x, (x.ndim - 1,), eps), scale, bias), x)
 
 
 def group_norm(x: Array, scale: Array, bias: Array, /, groups: int, *, eps: float = 1e-5) -> Array:
@@ -217,7 +217,7 @@ def group_norm(x: Array, scale: Array, bias: Array, /, groups: int, *, eps: floa
     _check_several(math.prod(x.shape[1:]) // groups, x, "layer_norm, or group_norm with fewer groups")
     parts = x.reshape(*x.shape[:-1], groups, channels // groups)
     y = _standardized(parts, (*range(1, x.ndim - 1), x.ndim), eps).reshape(x.shape)
-    return _as_float(_scaled(y, scale, bias), x)
+    return _in_dtype_of(_scaled(y, scale, bias), x)
 
 
 def _standardized(x: Array, axes: tuple[int, ...], eps: float) -> Array:
@@ -250,6 +250,6 @@ def _scaled(x: Array, scale: Array, bias: Array) -> Array:
     return x * per_channel(scale, x.ndim) + per_channel(bias, x.ndim)
 
 
-def _as_float(y: Array, x: Array) -> Array:
+def _in_dtype_of(y: Array, x: Array) -> Array:
     """y in the dtype of x, if it is one that can hold what is between 0 and 1."""
     return y.astype(jnp.result_type(x.dtype, float))

@@ -7,8 +7,7 @@ from typing import Any
 
 from fnn._types import Array, Params, State
 from fnn.nn import Layer
-from fnn.nn._layer import _serial as series
-from fnn.nn._layer import as_layer, walk
+from fnn.nn._layer import as_layer, in_series, walk
 
 
 def without_noise(net: Any) -> Layer:
@@ -30,4 +29,4 @@ def in_full_precision(net: Layer) -> Layer:
     if not net.is_container:
         return net
     whole = net.with_each(in_full_precision)
-    return series(whole.children, name=net.name) if net.kind == "mixed_precision" else whole
+    return in_series(whole.children, name=net.name) if net.kind == "mixed_precision" else whole
