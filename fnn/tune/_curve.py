@@ -147,13 +147,14 @@ def _of_gap(curves: Curves) -> Measured:
     if not len(right) or not len(held):
         return {}
     tail = max(1, len(held) // 10)
-    a, b = right[-tail:].mean(), held[-tail:].mean()
-    error = math.sqrt(b * (1 - b) / curves.validation_examples) if curves.validation_examples else 0.0
+    train, validation, examples = right[-tail:].mean(), held[-tail:].mean(), curves.validation_examples
+    error = math.sqrt(validation * (1 - validation) / examples) if examples else 0.0
     error = max(error, float(np.std(held[-max(3, len(held) // 3) :])))
-    gap = a - b
+    gap = train - validation
     beyond = gap > 2 * error
     says = "beyond two: it overfits" if beyond else "within two: the capacity may be increased"
-    evidence = f"training {a:.3f}, validation {b:.3f}, a gap of {gap:.3f}, standard error {error:.3f}, {says}"
+    rates = f"training {train:.3f}, validation {validation:.3f}"
+    evidence = f"{rates}, a gap of {gap:.3f}, standard error {error:.3f}, {says}"
     return {"overfitting": (float(np.maximum(0.0, gap - 2 * error)), evidence)}  # NaN stays NaN
 
 

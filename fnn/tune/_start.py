@@ -80,8 +80,9 @@ def _one_start(
         outputs, after, by_layer = apply_watched(
             quiet, combine(frozen, trained), state.state, x, train=True, key=state.key
         )
-        seen = lax.stop_gradient((outputs, after, by_layer))
-        return task.loss(outputs, y).mean(), (*seen[:2], *_layers(quiet, state.params, seen[2]))
+        loss = task.loss(outputs, y).mean()
+        outputs, after, by_layer = lax.stop_gradient((outputs, after, by_layer))
+        return loss, (outputs, after, *_layers(quiet, state.params, by_layer))
 
     def penalty(trained: Params) -> Array:
         params = combine(frozen, trained)
