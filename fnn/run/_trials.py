@@ -61,7 +61,8 @@ class Records(Journal):
         self._index = directory / "checkpoints" / f"{stage}.json"
         written = self._lines.read_bytes()
         if written and not written.endswith(b"\n"):  # a process was killed while it wrote the last line
-            self._lines.write_bytes(written + b"\n")
+            with self._lines.open("ab") as file:  # never the whole file anew, which a second kill would cut off
+                file.write(b"\n")
         lines = [line for line in read_trials(directory) if line["stage"] == stage]
         self._known: dict[int, list[dict[str, Any]]] = {}
         for line in lines:

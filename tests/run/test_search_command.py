@@ -364,11 +364,18 @@ def test_scores_that_could_not_be_compared_are_refused(config, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("fragment", [b'{"trial": 1', b"\xff\x00{"])
-def test_a_line_that_was_cut_off_is_trained_again(searched, tmp_path, fragment):
+def test_a_line_that_was_cut_off_is_trained_again(searched, tmp_path, monkeypatch, fragment):
     whole = (searched / "trials.jsonl").read_bytes().partition(b"\n")[0]
     (tmp_path / "trials.jsonl").write_bytes(whole + b"\n" + fragment)
     assert [line["trial"] for line in _search.read_trials(tmp_path)] == [0]
     outcome = outcome_of(Trial(1, {"rate": 0.1}, (0.5,)), [{"loss": 1.0, "score": 0.5}])
+    open_ = Path.open
+
+    def appending(self, mode="r", *settings, **named):
+        assert "w" not in mode, "the lines of others are lost where the process is killed again"
+        return open_(self, mode, *settings, **named)
+
+    monkeypatch.setattr(Path, "open", appending)
     for _ in range(2):  # the next line does not go on with the fragment
         _search.Records(tmp_path, "search", []).record(outcome, seconds=1.0)
     assert [line["trial"] for line in _search.read_trials(tmp_path)] == [0, 1, 1]
