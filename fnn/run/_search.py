@@ -268,19 +268,19 @@ class _Search:
     ) -> Engine:
         """What trains the trials of a stage, with `seeds` seeds from number `first` on."""
         settings = self.settings
-        devices = len(jax.devices())
+        devices, replicas = len(jax.devices()), len(self.folds.train) * seeds
         searching = stage == "search"
         return Engine(
             self._planned,
             Shared(self.folds, np.uint32(self._seed(first))),
-            replicas=len(self.folds.train) * seeds,
+            replicas=replicas,
             how=settings.how,
             fastest_ways=self._ways,
             mesh=fnn.mesh(data=1, population=devices) if devices > 1 else None,
             max_epochs=settings.max_epochs if searching else None,
             seconds=settings.seconds if searching else None,
             report=display.report(stage),
-            journal=Records(directory, stage, received),
+            journal=Records(directory, stage, received, replicas),
         )
 
     def _best(self, trial: Trial) -> dict[str, Any]:
@@ -295,10 +295,10 @@ class _Search:
     def _train_best(self, directory: Path) -> int:
         """`best.toml` trained as `fnn train` does, which touches the test set, once."""
         run = directory / "best"
-        begun = (run / "metrics.jsonl").is_file()  # by a search that was interrupted here
+        config = replace(read(directory / "best.toml"), directory=str(run))
+        begun = (run / "metrics.jsonl").is_file()
         if not begun:
             shutil.rmtree(run, ignore_errors=True)
-        config = replace(read(directory / "best.toml"), directory=str(run))
         return train(config, run if begun else None, Console(file=StringIO()))
 
     def _judged_by(self) -> str:

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from fnn.run._directory import finite, save, see_that_it_says, with_nan, write_json
 from fnn.run._signals import Stopped
 from fnn.tune import Journal, Outcome, Trial
-from fnn.tune._engine import outcome_of
+from fnn.tune._engine import outcome_of, see_that_as_many
 from fnn.tune._populations import Population
 
 _SAVE_EVERY = 10.0  # seconds between two checkpoints
@@ -55,17 +55,22 @@ _INDEX = TypeAdapter(_Index)
 class Records(Journal):
     """`trials.jsonl`, a line for each outcome, and the checkpoints of what is being trained."""
 
-    def __init__(self, directory: Path, stage: str, received: list[int]) -> None:
-        """Read what an earlier process has written."""
+    def __init__(self, directory: Path, stage: str, received: list[int], replicas: int) -> None:
+        """Read what an earlier process has written.
+
+        Raises:
+            JournalError: of trials that were trained more or less often than `replicas` times.
+        """
         self._lines, self._stage, self._received = directory / "trials.jsonl", stage, received
-        self._index = directory / "checkpoints" / f"{stage}.json"
+        self._index, self._replicas = directory / "checkpoints" / f"{stage}.json", replicas
         written = self._lines.read_bytes()
         if written and not written.endswith(b"\n"):  # a process was killed while it wrote the last line
-            with self._lines.open("ab") as file:  # never the whole file anew, which a second kill would cut off
+            with self._lines.open("ab") as file:  # a second kill costs no more than this
                 file.write(b"\n")
         lines = [line for line in read_trials(directory) if line["stage"] == stage]
         self._known: dict[int, list[dict[str, Any]]] = {}
         for line in lines:
+            see_that_as_many(line.get("replicas", replicas), replicas)
             self._known.setdefault(line["trial"], []).append(line)
         self.seconds = max([self._read().seconds, *(line["seconds"] for line in lines)])
         self._saved = time.monotonic()
@@ -79,7 +84,8 @@ class Records(Journal):
 
     def record(self, outcome: Outcome, *, seconds: float) -> None:
         """See `Journal`."""
-        line = json.dumps(finite({"stage": self._stage, **as_line(outcome), "seconds": round(seconds, 3)}))
+        about = {"replicas": self._replicas, "seconds": round(seconds, 3)}
+        line = json.dumps(finite({"stage": self._stage, **as_line(outcome), **about}))
         with self._lines.open("a") as lines:
             lines.write(f"{line}\n")
 
@@ -200,6 +206,7 @@ class _Line:
     diverged: bool
     curve: dict[str, list[float | None]]
     seconds: float
+    replicas: int = 0  # an older version has not written it down
 
     def __post_init__(self) -> None:
         """See that some epochs were trained, and that every column of the curve has them all."""

@@ -134,7 +134,8 @@ class Engine:
         """
         self._keep = method.stops_early
         restored = self.journal.restored(self._like)
-        _see_that_as_many([p.mine for p in restored], self.replicas)
+        for leaf in jax.tree.leaves([population.mine for population in restored]):
+            see_that_as_many(leaf.shape[1], self.replicas)
         self._stand([p._replace(mine=placed(p.mine, self.mesh)) for p in restored])
         rounds = method.rounds(space, epochs, seed)
         asked = next(rounds, None)
@@ -320,14 +321,17 @@ def _see_that_alike(kept: Trial, asked: Trial) -> None:
         )
 
 
-def _see_that_as_many(kept: Any, replicas: int) -> None:
-    """See that trials were trained as often as they are to be."""
-    for leaf in jax.tree.leaves(kept):
-        if leaf.shape[1] != replicas:
-            raise JournalError(
-                f"every trial was trained {leaf.shape[1]} times, once for each fold and seed, and is now to "
-                f"be trained {replicas} times; take as many folds and seeds again, or start the search anew"
-            )
+def see_that_as_many(times: int, replicas: int) -> None:
+    """See that a trial was trained as often as all are to be.
+
+    Raises:
+        JournalError: it was not, so its score could not be compared.
+    """
+    if times != replicas:
+        raise JournalError(
+            f"every trial was trained {times} times, once for each fold and seed, and is now to be trained "
+            f"{replicas} times; take as many folds and seeds again, or start the search anew"
+        )
 
 
 def _close(one: Any, other: Any) -> bool:

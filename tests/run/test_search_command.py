@@ -227,7 +227,7 @@ def test_an_interrupted_search_goes_on(config, tmp_path, monkeypatch, capsys, ho
     assert code == 143
     assert f"fnn search {directory} goes on from here" in error.replace("\n", "")
     assert len(lines_of(directory)) == 4
-    earlier = _search.Records(directory, "search", []).seconds
+    earlier = _search.Records(directory, "search", [], 1).seconds
     assert earlier > max(line["seconds"] for line in lines_of(directory))  # of the interrupted epoch too
     index = directory / "checkpoints" / "search.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"seconds": earlier + 1000}))
@@ -363,6 +363,21 @@ def test_scores_that_could_not_be_compared_are_refused(config, tmp_path, monkeyp
     assert go_on("optimizer.b1=0.8")[0] == 143
 
 
+def test_finalists_of_other_fresh_seeds_are_refused(searched, tmp_path, monkeypatch, capsys):
+    """A mean over two seeds cannot be compared with one over three."""
+    found = shutil.copytree(searched, tmp_path / "found")
+    (found / "results.json").unlink()  # as if it were not finished
+    config, before = found / "config.toml", (found / "trials.jsonl").read_bytes()
+    config.write_text(config.read_text().replace("fresh_seeds = 2", "fresh_seeds = 3"))
+    code, _, error = run(monkeypatch, capsys, "search", found)
+    assert code == 2
+    assert error == (
+        f"fnn: {found}: every trial was trained 2 times, once for each fold and seed, and is now to be trained "
+        "3 times; take as many folds and seeds again, or start the search anew\n"
+    )
+    assert (found / "trials.jsonl").read_bytes() == before
+
+
 @pytest.mark.parametrize("fragment", [b'{"trial": 1', b"\xff\x00{"])
 def test_a_line_that_was_cut_off_is_trained_again(searched, tmp_path, monkeypatch, fragment):
     whole = (searched / "trials.jsonl").read_bytes().partition(b"\n")[0]
@@ -377,7 +392,7 @@ def test_a_line_that_was_cut_off_is_trained_again(searched, tmp_path, monkeypatc
 
     monkeypatch.setattr(Path, "open", appending)
     for _ in range(2):  # the next line does not go on with the fragment
-        _search.Records(tmp_path, "search", []).record(outcome, seconds=1.0)
+        _search.Records(tmp_path, "search", [], 1).record(outcome, seconds=1.0)
     assert [line["trial"] for line in _search.read_trials(tmp_path)] == [0, 1, 1]
 
 
@@ -387,9 +402,9 @@ def test_a_checkpoint_keeps_the_rows_of_trials_alone(tmp_path):
     trials = tuple(Trial(k, {"rate": 0.1}, (0.5,)) for k in (3, 7))
     mine = {"x": jnp.arange(8.0).reshape(4, 2)}
     standing = Population(None, trials, (0, 2), (), mine, 1, (({"loss": 1.0},), ({"loss": 2.0},)))
-    _search.Records(tmp_path, "search", []).border([standing], must=True, seconds=1.0)
+    _search.Records(tmp_path, "search", [], 1).border([standing], must=True, seconds=1.0)
     one = Population(None, trials[:1], (0,), (), jax.tree.map(lambda leaf: leaf[:1], mine), 0, ((),))
-    (restored,) = _search.Records(tmp_path, "search", []).restored(lambda trial: one)
+    (restored,) = _search.Records(tmp_path, "search", [], 1).restored(lambda trial: one)
     assert (restored.trials, restored.rows, restored.curves) == (trials, (0, 1), standing.curves)
     assert restored.mine["x"].tolist() == [[0, 1], [4, 5]]
 
@@ -397,7 +412,7 @@ def test_a_checkpoint_keeps_the_rows_of_trials_alone(tmp_path):
 def test_a_damaged_checkpoint_is_none(tmp_path):
     (tmp_path / "trials.jsonl").touch()
     (tmp_path / "checkpoints").mkdir()
-    records = _search.Records(tmp_path, "search", [])
+    records = _search.Records(tmp_path, "search", [], 1)
     assert records.seconds == 0
     assert records.restored(lambda trial: None) == ()
     trial = Trial(0, {"rate": 0.1}, (0.5,))._asdict()
@@ -417,7 +432,7 @@ def test_a_damaged_checkpoint_is_none(tmp_path):
         ),
     ):
         (tmp_path / "checkpoints" / "search.json").write_text(damaged)
-        assert _search.Records(tmp_path, "search", []).restored(lambda trial: None) == ()
+        assert _search.Records(tmp_path, "search", [], 1).restored(lambda trial: None) == ()
 
 
 OUTCOME = outcome_of(Trial(0, {"optimizer.learning_rate": 0.1}, (0.5,)), [{"loss": 1.0, "score": 0.5}] * 2)
