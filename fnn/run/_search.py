@@ -296,7 +296,9 @@ class _Search:
         """`best.toml` trained as `fnn train` does, which touches the test set, once."""
         run = directory / "best"
         config = replace(read(directory / "best.toml"), directory=str(run))
-        begun = (run / "metrics.jsonl").is_file()
+        begun = (run / "metrics.jsonl").is_file() and (
+            replace(read(run / "config.toml"), directory=str(run)) == config  # else other finalists won since
+        )
         if not begun:
             shutil.rmtree(run, ignore_errors=True)
         return train(config, run if begun else None, Console(file=StringIO()))

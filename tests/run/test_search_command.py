@@ -378,6 +378,20 @@ def test_finalists_of_other_fresh_seeds_are_refused(searched, tmp_path, monkeypa
     assert (found / "trials.jsonl").read_bytes() == before
 
 
+def test_a_run_of_another_config_is_not_taken_for_the_best(searched, tmp_path, monkeypatch, capsys):
+    """As of the finalist that was the best before `finalists` was changed."""
+    found = shutil.copytree(searched, tmp_path / "found")
+    wanted = json.loads((found / "results.json").read_text())["test"]
+    (found / "results.json").unlink()
+    config, results = (found / "best" / name for name in ("config.toml", "results.json"))
+    was = json.loads(results.read_text())
+    config.write_text(config.read_text().replace("learning_rate = ", "learning_rate = 1"))
+    results.write_text(json.dumps(was | {"test": {"loss": 7.0}}))
+    assert run(monkeypatch, capsys, "search", found)[0] == 0
+    assert json.loads((found / "results.json").read_text())["test"] == pytest.approx(wanted)
+    assert read(config).optimizer == read(searched / "best" / "config.toml").optimizer
+
+
 @pytest.mark.parametrize("fragment", [b'{"trial": 1', b"\xff\x00{"])
 def test_a_line_that_was_cut_off_is_trained_again(searched, tmp_path, monkeypatch, fragment):
     whole = (searched / "trials.jsonl").read_bytes().partition(b"\n")[0]
