@@ -63,5 +63,6 @@ def _quit(number: int, frame: FrameType | None) -> None:
 
 
 def _fail(problem: str, code: int = 2) -> None:
+    sys.unraisablehook = lambda unraisable: None  # orbax's reads go on behind the one that failed
     print(f"fnn: {problem}", file=sys.stderr)
     sys.exit(code)

@@ -150,6 +150,7 @@ def made(raw, steps=10):
 def in_process(monkeypatch, capsys, *arguments):
     """The exit code, what is printed and what is complained, without a new process."""
     monkeypatch.setattr(sys, "argv", ["fnn", *map(str, arguments)])
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # comes back after the test
     with pytest.raises(SystemExit) as ended:
         main()
     output, errors = capsys.readouterr()

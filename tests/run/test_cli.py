@@ -694,6 +694,20 @@ def test_a_defect_shows_its_traceback(folder, monkeypatch):
         main()
 
 
+def test_nothing_is_said_behind_a_sentence(folder, monkeypatch, capsys):
+    """As where orbax goes on reading a damaged checkpoint, of whose first array the sentence is."""
+
+    class Lost:
+        def __del__(self):
+            raise RuntimeError("Event loop is closed")  # which nobody can catch
+
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    assert in_process(monkeypatch, capsys, "train", "missing.toml")[0] == 2
+    Lost()
+    assert not said
+
+
 def test_ctrl_c_ends_a_command_though_python_is_where_exceptions_are_lost():
     """JAX's callback of the garbage collector swallows what is raised in it."""
     code = """
