@@ -132,7 +132,7 @@ def write_report(directory: Path) -> Path:
         ("Figures", _figures(directory / "figures", _CAPTIONS)),
         ("Diagnosis", _findings(json.loads(findings.read_text()) if findings.exists() else [])),
         ("Epochs", _epochs(history)),
-        ("Network", f"<pre>{escape(summary.read_text('utf-8'))}</pre>" if summary.exists() else ""),
+        ("Network", f"<pre>{escape(_text(directory, summary.name))}</pre>" if summary.exists() else ""),
         ("Config", f"<pre>{escape(_text(directory, 'config.toml'))}</pre>"),
         ("Environment", _words(surroundings)),
     ]
@@ -151,7 +151,7 @@ def write_search_report(directory: Path, trials: Sequence[Mapping[str, Any]]) ->
         The path of the page.
     """
     results = with_nan(json.loads(_text(directory, "results.json")))
-    surroundings = json.loads(_text(directory, "environment.json"))
+    surroundings = read_json(directory / "environment.json", {})
     surroundings.pop("scores", None)  # the settings, which best.toml shows as they were written
     parts, facts = _parts(results)
     best = directory / "best.toml"
@@ -182,7 +182,7 @@ def write_search_report(directory: Path, trials: Sequence[Mapping[str, Any]]) ->
         ("Figures", _figures(directory / "figures", _SEARCH_CAPTIONS)),
         ("Trials", _folded(f"all {len(rows)}", _table(["trial", "score", "epochs", *paths], rows))),
         ("Config", f"<pre>{escape(_text(directory, 'config.toml'))}</pre>"),
-        ("best.toml", f"<pre>{escape(best.read_text('utf-8'))}</pre>" if best.exists() else ""),
+        ("best.toml", f"<pre>{escape(_text(directory, best.name))}</pre>" if best.exists() else ""),
         ("Environment", _words(surroundings)),
     ]
     said = [*results["notes"], *([results["stopped"]] if "stopped" in results else [])]
@@ -220,8 +220,9 @@ def _page(
 
 
 def _text(directory: Path, name: str) -> str:
+    """A file to show as it is, damaged or not."""
     try:
-        return (directory / name).read_text(encoding="utf-8")
+        return (directory / name).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         raise ConfigError("", f"{directory} has no {name}, so there is nothing to report on") from None
 

@@ -186,6 +186,14 @@ def test_a_directory_that_holds_no_run_is_named(directory):
     assert not (directory / "report.html").exists()
 
 
+def test_what_is_shown_as_it_is_may_be_damaged(directory):
+    (directory / "summary.txt").write_bytes(b"layers \xff")
+    (directory / "config.toml").write_bytes(b"seed \xff")
+    words = page(directory).words
+    assert "layers \ufffd" in words
+    assert "seed \ufffd" in words
+
+
 TRIALS = [
     {"trial": 4, "hyperparameters": {"a.rate": 0.012345, "<b>": 3, "c": True}, "score": 0.75, "error": 0.01,
      "epochs": 3, "diverged": False},
@@ -223,6 +231,11 @@ def test_a_search_shows_its_finalists_and_all_trials(directory):
     assert "rate = 0.012345\n" in words
     images = [attributes["alt"] for tag, attributes in parsed.tags if tag == "img"]
     assert images == ["curves", "a filter", "mistakes"]  # of a search, mistakes have no caption
+
+
+def test_a_search_whose_environment_is_lost_has_a_page_too(directory):
+    (directory / "environment.json").unlink()
+    assert "Environment" not in search_page(directory).words
 
 
 def test_a_search_in_which_all_diverged_has_a_page_too(directory):
