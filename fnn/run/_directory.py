@@ -157,9 +157,9 @@ def read_json(path: Path, default: dict[str, Any]) -> dict[str, Any]:
     except FileNotFoundError:
         return default
     except ValueError as error:
-        raise ConfigError(str(path), f"this is not JSON: {error}; the file is damaged") from error
+        raise ConfigError(str(path), f"this is not JSON: {error}; the file is damaged: remove it") from error
     if not isinstance(content, dict):
-        raise ConfigError(str(path), "this is not a JSON object; the file is damaged")
+        raise ConfigError(str(path), "this is not a JSON object; the file is damaged: remove it")
     return content
 
 

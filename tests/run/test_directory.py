@@ -20,6 +20,7 @@ from fnn.run._directory import (
     environment,
     load_checkpoint,
     opened,
+    read_json,
     save_checkpoints,
     write_json,
 )
@@ -170,6 +171,18 @@ def test_json_is_written_whole_or_not_at_all(here):
         write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
     assert os.listdir(here) == ["results.json"]
+
+
+@pytest.mark.parametrize("damaged", [b"", b'{"a"', b"\xff", b"[]"])
+def test_json_that_is_damaged_is_named_and_what_to_do(damaged, here):
+    path = here / "environment.json"
+    path.write_bytes(damaged)
+    with pytest.raises(
+        ConfigError, match=r"environment\.json: this is not .*; the file is damaged: remove it$"
+    ):
+        read_json(path, {})
+    path.unlink()
+    assert read_json(path, {"a": 1}) == {"a": 1}
 
 
 # --- checkpoints ----------------------------------------------------------------------------------------
