@@ -27,7 +27,10 @@ def main() -> None:
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # JAX sets 1 for its children, as in a notebook
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     gc.set_threshold(10_000)  # tracing makes many objects and few cycles: 0.1 s of a start
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs a traceback of what it raises too
+    # Of what orbax raises it logs a traceback too, and its other reads and writes go on and fail unheard.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda unraisable: None
     signal.signal(signal.SIGINT, _quit)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -63,6 +66,5 @@ def _quit(number: int, frame: FrameType | None) -> None:
 
 
 def _fail(problem: str, code: int = 2) -> None:
-    sys.unraisablehook = lambda unraisable: None  # orbax's reads go on behind the one that failed
     print(f"fnn: {problem}", file=sys.stderr)
     sys.exit(code)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import os
 import runpy
 import signal
@@ -694,8 +695,8 @@ def test_a_defect_shows_its_traceback(folder, monkeypatch):
         main()
 
 
-def test_nothing_is_said_behind_a_sentence(folder, monkeypatch, capsys):
-    """As where orbax goes on reading a damaged checkpoint, of whose first array the sentence is."""
+def test_nothing_is_said_beside_a_sentence(folder, monkeypatch, capsys):
+    """As where orbax goes on with a checkpoint that is damaged, or for which the disk has no room."""
 
     class Lost:
         def __del__(self):
@@ -706,6 +707,7 @@ def test_nothing_is_said_behind_a_sentence(folder, monkeypatch, capsys):
     assert in_process(monkeypatch, capsys, "train", "missing.toml")[0] == 2
     Lost()
     assert not said
+    assert not logging.getLogger("asyncio").isEnabledFor(logging.ERROR)
 
 
 def test_ctrl_c_ends_a_command_though_python_is_where_exceptions_are_lost():
