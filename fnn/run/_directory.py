@@ -232,7 +232,25 @@ def fingerprint(data: fnn.Splits) -> str:
 
 
 class NotWritten(Exception):
-    """A checkpoint that the machine cannot write: one sentence that says how to go on later."""
+    """What the machine cannot write: one sentence that says how to go on later."""
+
+
+@contextmanager
+def kept(directory: Path, command: str) -> Iterator[None]:
+    """Say of files of a run or a search that fail how to go on later; what is written stays.
+
+    Args:
+        directory: of the run or search.
+        command: what goes on with it.
+
+    Raises:
+        NotWritten: a full disk, for instance.
+    """
+    try:
+        yield
+    except OSError as error:  # which names no file where the disk is full
+        problem = f"{error.filename or directory}: {error.strerror or error}"
+        raise NotWritten(f"{problem}; {command} {directory} goes on when it can") from error
 
 
 def save(path: Path, arrays: dict[str, Any], command: str) -> None:

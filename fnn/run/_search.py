@@ -27,6 +27,7 @@ from fnn.run._directory import (
     environment,
     fingerprint,
     finite,
+    kept,
     opened,
     read_json,
     write_json,
@@ -204,7 +205,7 @@ class _Search:
     def run(self, console: Console) -> int:
         """Search, train the best again, and write everything down."""
         directory = self._directory or self._begun()
-        with alone(directory, "searches"):
+        with alone(directory, "searches"), kept(directory, "fnn search"):
             return self._run(directory, console)
 
     def _begun(self) -> Path:

@@ -27,6 +27,7 @@ from fnn.run._directory import (
     environment,
     fingerprint,
     finite,
+    kept,
     load_checkpoint,
     opened,
     read_json,
@@ -96,7 +97,7 @@ def train(config: Config, directory: Path | None, console: Console) -> int:
             _show(directory, results, judge_run(directory), console)
             return 0
         prepared = prepare_again(config, directory)
-    with alone(directory, "trains"):
+    with alone(directory, "trains"), kept(directory, "fnn train"):
         return _train(prepared, directory, console, started)
 
 

@@ -473,9 +473,12 @@ def test_brackets_in_names_are_no_markup(here, monkeypatch, capsys):
     [
         (
             OSError(errno.ENOSPC, "No space left on device", "results.json"),
-            "No space left on device: results.json",
+            "results.json: No space left on device; fnn train runs/small/1 goes on when it can",
         ),
-        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),  # where the system names no file
+            "runs/small/1: No space left on device; fnn train runs/small/1 goes on when it can",
+        ),
         (
             jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 512 bytes.\nMore."),
             "the memory does not suffice (Out of memory allocating 512 bytes); make the batch or the network smaller",
@@ -494,6 +497,15 @@ def test_a_machine_that_fails_is_one_sentence(here, monkeypatch, capsys, error, 
     monkeypatch.setattr(_train, "write_json", full)
     code, _, errors = in_process(monkeypatch, capsys, "train", "small.toml")
     assert (code, errors) == (1, f"fnn: {says}\n")
+
+
+def test_a_report_for_which_the_disk_has_no_room_is_one_sentence(whole, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", "findings.json")
+
+    monkeypatch.setattr(_report_again, "write_json", full)
+    code, _, errors = in_process(monkeypatch, capsys, "report", whole)
+    assert (code, errors) == (1, "fnn: No space left on device: findings.json\n")
 
 
 def test_the_report_of_a_finished_run_is_written_again(whole, runs, monkeypatch, capsys):
