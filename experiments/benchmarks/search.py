@@ -28,9 +28,9 @@ import time
 from collections import defaultdict
 from statistics import median
 
-TASKS = {  # hidden units, batch, epochs, folds, how many trials fnn trains together
-    "digits": (64, 64, 20, 5, 64),
-    "fashion": (128, 128, 16, 1, 32),
+TASKS = {  # hidden units, batch, epochs, folds; how many trials fnn trains together, how many share a place
+    "digits": (64, 64, 20, 5, 64, 4),
+    "fashion": (128, 128, 16, 1, 18, 3),
 }
 LIMIT = 200  # seconds for a side
 SIDES = ("fnn, cold", "fnn, warm", "torch", "sklearn")
@@ -67,7 +67,7 @@ def fnn_side(task, seed):
 
     import fnn
 
-    hidden, batch, epochs, folds, together = TASKS[task]
+    hidden, batch, epochs, folds, together, eta = TASKS[task]
 
     def make(h):
         net = fnn.serial(fnn.flatten, fnn.mlp((hidden,), 10))
@@ -83,7 +83,7 @@ def fnn_side(task, seed):
     fnn.search(
         fnn.training(make, cut, epochs=epochs, batch_size=batch),
         {"rate": fnn.log_uniform(*RATES), "strength": fnn.log_uniform(*STRENGTHS)},
-        method=fnn.successive_halving(TRIALS, population=together),
+        method=fnn.successive_halving(TRIALS, eta, population=together),
         seed=seed,
         mesh=fnn.mesh(data=1, population=len(jax.devices())) if len(jax.devices()) > 1 else None,
         report=lambda progress: say(max(outcome.score for outcome in progress.outcomes)),
@@ -98,7 +98,7 @@ def torch_side(task, seed):
     from torch import nn
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    hidden, batch, epochs, folds, _ = TASKS[task]
+    hidden, batch, epochs, folds, *_ = TASKS[task]
     x, y = arrays(task)
     if folds > 1:
         cuts = list(StratifiedKFold(folds, shuffle=True, random_state=0).split(x, y))
@@ -162,7 +162,7 @@ def sklearn_side(task, seed):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    hidden, batch, epochs, folds, _ = TASKS[task]
+    hidden, batch, epochs, folds, *_ = TASKS[task]
     x, y = arrays(task)
     if folds > 1:
         cuts = StratifiedKFold(folds, shuffle=True, random_state=0)
