@@ -47,11 +47,19 @@ SMALL = {
 }
 
 
+# Half of the time of all: most of it is compiling.
+SLOW = ("activation_training", "batch_norm", "coarse_to_fine", "selu_deep", "translation", "update_ratio")
+
 # Where runs are about to diverge, rounding decides which do, and so which rates show a claim.
 ON_CPU = {"dead_units": pytest.mark.cpu, "loss_curves": pytest.mark.cpu}
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=ON_CPU.get(name, ())) for name in SMALL])
+def marks(name):
+    slow = [pytest.mark.slow] if name in SLOW else []
+    return [*slow, ON_CPU[name]] if name in ON_CPU else slow
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in SMALL])
 def test_a_claim_holds_only_with_its_mechanism(name):
     study = importlib.import_module(name).study
     found = study(**SMALL[name])
