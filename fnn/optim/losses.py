@@ -392,13 +392,13 @@ def _alike(name: str, outputs: Array, targets: Array) -> tuple[Array, Array]:
     check_array("targets", targets)
     if outputs.shape != targets.shape:
         way_out = ""
-        if outputs.shape[:-1] == targets.shape and jnp.issubdtype(targets.dtype, jnp.integer):
+        if outputs.size == targets.size:
+            way_out = f"; give the targets the shape {outputs.shape}"
+        elif outputs.shape[:-1] == targets.shape and jnp.issubdtype(targets.dtype, jnp.integer):
             way_out = (
                 "; class numbers are targets of softmax_cross_entropy, and jax.nn.one_hot(targets, "
                 f"{outputs.shape[-1]}) makes some of this loss"
             )
-        elif outputs.size == targets.size:
-            way_out = f"; give the targets the shape {outputs.shape}"
         raise ValueError(
             f"{name} and targets must have the same shape, not {outputs.shape} and {targets.shape}{way_out}"
         )

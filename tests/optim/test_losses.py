@@ -433,6 +433,8 @@ def test_shapes_without_classes_or_examples_are_refused() -> None:
             ValueError, match=r"predictions and .* not \(4, 1\) and \(4,\); .* shape \(4, 1\)"
         ):
             loss(jnp.zeros((4, 1)), jnp.zeros(4))
+        with pytest.raises(ValueError, match=r"give the targets the shape \(4, 1\)"):
+            loss(jnp.zeros((4, 1)), jnp.zeros(4, int))
         with pytest.raises(ValueError, match="predictions must have an axis of examples"):
             loss(jnp.array(1.0), jnp.array(1.0))
     with pytest.raises(
