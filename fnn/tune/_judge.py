@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from fnn.tune._curve import Curves, of_curves, of_watched
-from fnn.tune._finding import Finding, find
-from fnn.tune._table import CHECKS
+from fnn.tune._finding import Finding, find, find_all
 
 
 def judge(
@@ -44,7 +43,8 @@ def judge(
         if known:
             worst = max(known, key=known.__getitem__)
             found[name] = known[worst], f"{known[worst]:.3g} in {worst}"
-    findings = tuple(find(id, *found[id]) for id in CHECKS if id in found)
+    numbers = {id: number for id, (number, _) in found.items()}
+    findings = find_all(numbers, {id: says for id, (_, says) in found.items()})
     return findings if reference is None else (*findings, _underfitting(curves, reference))
 
 
